@@ -1,0 +1,1 @@
+"""Small tools used by all rooms: paths, files, units, names, array namespaces."""

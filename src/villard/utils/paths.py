@@ -1,0 +1,42 @@
+"""Paths with environment variables."""
+
+import os
+import re
+from pathlib import Path
+
+from villard.exceptions import DataError
+
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+
+def make_path(path: str | os.PathLike[str]) -> Path:
+    """Expand environment variables and ``~`` in a path.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path, possibly with ``$VAR`` or ``${VAR}``.
+
+    Returns
+    -------
+    pathlib.Path
+        The expanded path; it needn't exist.
+
+    Raises
+    ------
+    DataError
+        If a variable isn't set.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["VILLARD_EXAMPLE"] = "/data"
+    >>> make_path("$VILLARD_EXAMPLE/pha.fits").as_posix()
+    '/data/pha.fits'
+    """
+    text = os.fspath(path)
+    for match in _VARIABLE.finditer(text):
+        name = match.group(1) or match.group(2)
+        if name not in os.environ:
+            raise DataError(f"Path {text!r} needs the environment variable {name}, which is not set")
+    return Path(os.path.expandvars(text)).expanduser()
