@@ -1,0 +1,94 @@
+"""What the likelihood knows of one measurement: a record of plain arrays."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import DataError
+
+__all__ = ["Measurement"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Arrays of one measurement, in the engine's units; datasets hand it to the likelihood.
+
+    Predicted values are ``background + edisp.T @ (exposure * flux)``, where ``flux`` is the source
+    spectrum integrated over each true energy bin, or, for differential measurements, the spectrum
+    at each energy.
+
+    Parameters
+    ----------
+    name : str
+        Name of the dataset, for messages and for models that contribute to some datasets only.
+    statistic : str
+        Fit statistic, a key of `villard.likelihood.statistics.STATISTICS`.
+    data : dict of str to array
+        Arrays that the statistic needs, each of shape (n_bins,).
+    mask : array of bool
+        Bins that enter the fit, shape (n_bins,).
+    energy_min, energy_max : array
+        True energy bins in TeV, shape (n_true,). Equal for differential measurements.
+    exposure : array
+        Exposure in cm² s, shape (n_true,); ones where the data are fluxes.
+    edisp : array, optional
+        Energy dispersion, shape (n_true, n_bins); `None` if true and measured bins are the same.
+    background : array, optional
+        Predicted values from no model, shape (n_bins,).
+
+    Raises
+    ------
+    DataError
+        If shapes don't fit or arrays that enter the fit have NaN; the message names the dataset.
+    """
+
+    name: str
+    statistic: str
+    data: dict[str, Array]
+    mask: NDArray[np.bool_]
+    energy_min: Array
+    energy_max: Array
+    exposure: Array
+    edisp: Array | None = None
+    background: Array | None = None
+    differential: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        n_bins, n_true = len(self.mask), len(self.energy_min)
+        shapes = {key: (array, (n_bins,)) for key, array in self.data.items()}
+        shapes["energy_max"] = (self.energy_max, (n_true,))
+        shapes["exposure"] = (self.exposure, (n_true,))
+        if self.background is not None:
+            shapes["background"] = (self.background, (n_bins,))
+        if self.edisp is not None:
+            shapes["edisp"] = (self.edisp, (n_true, n_bins))
+        elif n_true != n_bins:
+            raise DataError(
+                f"Dataset {self.name!r}: without energy dispersion the {n_true} true energy bins "
+                f"must be the {n_bins} measured ones"
+            )
+        for key, (array, shape) in shapes.items():
+            if array.shape != shape:
+                raise DataError(f"Dataset {self.name!r}: {key} must have shape {shape}, found {array.shape}")
+        for key in ("exposure", "edisp", "background"):
+            array = getattr(self, key)
+            if array is not None and not np.all(np.isfinite(array)):
+                raise DataError(
+                    f"Dataset {self.name!r}: {key} has {np.sum(~np.isfinite(array))} non-finite values"
+                )
+        for key, array in self.data.items():
+            if not np.all(np.isfinite(array[self.mask])):
+                raise DataError(f"Dataset {self.name!r}: {key} has non-finite values in the fit range")
+
+    @property
+    def n_bins(self) -> int:
+        """Number of measured bins."""
+        return len(self.mask)
+
+    @property
+    def n_true(self) -> int:
+        """Number of true energy bins."""
+        return len(self.energy_min)

@@ -1,0 +1,31 @@
+"""Models: spectral models, sky models, and collections of them."""
+
+import importlib
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "DatasetModels": "collection",
+    "GaussianPrior": "villard.modeling.prior",
+    "GeneralizedGaussianPrior": "villard.modeling.prior",
+    "LogParabolaSpectralModel": "spectral.log_parabola",
+    "LogUniformPrior": "villard.modeling.prior",
+    "ModelBase": "core",
+    "Models": "collection",
+    "PowerLawSpectralModel": "spectral.power_law",
+    "Prior": "villard.modeling.prior",
+    "SkyModel": "sky",
+    "SpectralModel": "spectral.core",
+    "UniformPrior": "villard.modeling.prior",
+}
+
+__all__ = sorted([*_EXPORTS, "load_all"])
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+
+def load_all(kind: str = "") -> None:
+    """Import the modules that define the models of a kind, so that each is known by its tag."""
+    modules = {module for module in _EXPORTS.values() if not kind or kind in module}
+    for module in sorted(modules):
+        importlib.import_module(module if module.startswith("villard") else f"{__name__}.{module}")

@@ -1,0 +1,186 @@
+"""A source on the sky: spectrum, and where they are given morphology and time dependence."""
+
+from typing import Any, ClassVar, Self
+
+import astropy.units as u
+
+from villard.exceptions import ModelError
+from villard.modeling.models.core import ModelBase, get_model_class, named, parameter_lines
+from villard.modeling.models.spectral.core import SpectralModel
+from villard.modeling.parameter import Parameters
+from villard.utils.names import make_name
+
+__all__ = ["SkyModel"]
+
+_APPLY_IRF = {"exposure": True, "psf": True, "edisp": True}
+
+
+class SkyModel(ModelBase):
+    """A source: the product of a spectral and, optionally, a spatial and a temporal model.
+
+    Parameters
+    ----------
+    spectral_model : `SpectralModel`
+        Spectrum.
+    spatial_model, temporal_model : model, optional
+        Morphology and time dependence.
+    name : str, optional
+        Name; random by default.
+    datasets_names : str or list of str, optional
+        Datasets that the source contributes to; all by default.
+    apply_irf : dict, optional
+        Which of ``exposure``, ``psf`` and ``edisp`` are applied; all by default.
+
+    Examples
+    --------
+    >>> from villard.modeling.models import PowerLawSpectralModel
+    >>> model = SkyModel(PowerLawSpectralModel(index=2.3), name="source")
+    >>> model.parameters["index"].value
+    2.3
+    >>> model.parameters_unique_names
+    ['spectral.index', 'spectral.amplitude', 'spectral.reference']
+    """
+
+    tag: ClassVar[list[str]] = ["SkyModel", "sky-model"]
+    _settable = ("name", "datasets_names", "apply_irf", "spectral_model", "spatial_model", "temporal_model")
+
+    def __init__(
+        self,
+        spectral_model: SpectralModel,
+        spatial_model: ModelBase | None = None,
+        temporal_model: ModelBase | None = None,
+        name: str | None = None,
+        datasets_names: str | list[str] | None = None,
+        apply_irf: dict[str, bool] | None = None,
+        covariance_data: Any = None,
+    ) -> None:
+        if not isinstance(spectral_model, SpectralModel):
+            raise ModelError(
+                f"SkyModel {name or ''}: spectral_model must be a SpectralModel, found {type(spectral_model).__name__}"
+            )
+        unknown = set(apply_irf or {}) - set(_APPLY_IRF)
+        if unknown:
+            raise ModelError(f"SkyModel {name or ''}: apply_irf has no key {sorted(unknown)[0]!r}")
+        self.spectral_model = spectral_model
+        self.spatial_model = spatial_model
+        self.temporal_model = temporal_model
+        self.name = make_name(name)
+        self.datasets_names = [datasets_names] if isinstance(datasets_names, str) else datasets_names
+        self.apply_irf = {**_APPLY_IRF, **(apply_irf or {})}
+        super().__init__()
+        if covariance_data is not None:
+            self.covariance = covariance_data
+
+    @property
+    def _components(self) -> dict[str, ModelBase]:
+        parts = {
+            "spectral": self.spectral_model,
+            "spatial": self.spatial_model,
+            "temporal": self.temporal_model,
+        }
+        return {name: model for name, model in parts.items() if model is not None}
+
+    @property
+    def parameters(self) -> Parameters:
+        """Parameters of all parts."""
+        return Parameters(p for model in self._components.values() for p in model.parameters)
+
+    @property
+    def parameters_unique_names(self) -> list[str]:
+        """Names of the parameters with the part that they belong to, as in ``spectral.index``."""
+        return [
+            f"{part}.{name}"
+            for part, model in self._components.items()
+            for name in model.parameters_unique_names
+        ]
+
+    def contributes_to(self, dataset_name: str) -> bool:
+        """Tell whether the source contributes to the dataset of this name."""
+        return self.datasets_names is None or dataset_name in self.datasets_names
+
+    def freeze(self, model_type: str | None = None) -> None:
+        """Freeze the parameters of one part (``"spectral"``, ``"spatial"``, ``"temporal"``) or of all."""
+        for part, model in self._components.items():
+            if model_type in (None, part):
+                model.freeze()
+
+    def unfreeze(self, model_type: str | None = None) -> None:
+        """Restore the frozen states that the classes declare, for one part or for all."""
+        for part, model in self._components.items():
+            if model_type in (None, part):
+                model.unfreeze()
+
+    def copy(self, name: str | None = None, copy_data: bool = True, **kwargs: Any) -> Self:
+        """Return a copy with another name (random if none is given)."""
+        new = super().copy()
+        new.name = make_name(name)
+        for key, value in kwargs.items():
+            setattr(new, key, value)
+        return new
+
+    def integral_flux(self, energy_min: u.Quantity, energy_max: u.Quantity) -> u.Quantity:
+        """Return the integral flux of the spectrum between two energies."""
+        return self.spectral_model.integral(energy_min, energy_max)
+
+    def to_dict(self, full_output: bool = False) -> dict[str, Any]:
+        """Return the model in the form of Gammapy's YAML."""
+        result: dict[str, Any] = {"name": self.name, "type": self.tag[0]}
+        for part, model in self._components.items():
+            result[part] = model.to_dict(full_output=full_output)
+        if not all(self.apply_irf.values()):
+            result["apply_irf"] = dict(self.apply_irf)
+        if self.datasets_names is not None:
+            result["datasets_names"] = list(self.datasets_names)
+        return result
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make the model from the form of `to_dict`.
+
+        Raises
+        ------
+        ModelError
+            If a part is of an unknown type or ``spectral`` is missing; the message names the source.
+        """
+        name = data.get("name")
+        unknown = set(data) - {
+            "name",
+            "type",
+            "spectral",
+            "spatial",
+            "temporal",
+            "apply_irf",
+            "datasets_names",
+            "covariance",
+        }
+        if unknown:
+            raise ModelError(f"SkyModel {name!r}: unknown key {sorted(unknown)[0]!r}")
+        if "spectral" not in data:
+            raise ModelError(f"SkyModel {name!r}: 'spectral' is missing")
+        parts: dict[str, Any] = {}
+        with named(f"SkyModel {name!r}"):
+            for part in ("spectral", "spatial", "temporal"):
+                if data.get(part) is not None:
+                    if "type" not in data[part]:
+                        raise ModelError(f"{part}: 'type' is missing")
+                    parts[f"{part}_model"] = get_model_class(part, data[part]["type"]).from_dict(data[part])
+        return cls(
+            **parts, name=name, datasets_names=data.get("datasets_names"), apply_irf=data.get("apply_irf")
+        )
+
+    def __add__(self, other: Any) -> Any:
+        from villard.modeling.models.collection import Models
+
+        return Models([self, *([other] if isinstance(other, ModelBase) else other)])
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{part}={type(model).__name__}" for part, model in self._components.items())
+        return f"SkyModel(name={self.name!r}, {parts})"
+
+    def __str__(self) -> str:
+        datasets = "all" if self.datasets_names is None else ", ".join(self.datasets_names)
+        lines = [f"SkyModel {self.name}", "", f"  {'Datasets':<24} {'':>8}: {datasets}"]
+        for part, model in self._components.items():
+            lines.append(f"  {part.capitalize() + ' model':<24} {'':>8}: {type(model).__name__}")
+            lines += [f"    {line}" for line in parameter_lines(model.parameters)]
+        return "\n".join(lines)

@@ -1,0 +1,231 @@
+"""Priors on parameters: -2 ln p, added to the fit statistic."""
+
+import math
+from typing import Any, ClassVar
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import ModelError, ParameterError
+from villard.utils.array import namespace
+from villard.utils.names import nearest
+
+__all__ = ["GaussianPrior", "GeneralizedGaussianPrior", "LogUniformPrior", "Prior", "UniformPrior"]
+
+_PRIORS: dict[str, type["Prior"]] = {}
+
+
+class Prior:
+    """Base class of priors.
+
+    A subclass declares ``defaults`` (names and default values, in the unit of the parameter that
+    carries the prior) and a static method ``evaluate(value, *values)`` that returns -2 ln p as a
+    pure function of arrays; ``inverse_cdf`` is needed only to draw from the prior. That is all
+    that a custom prior takes: it enters fits with exact derivatives.
+
+    Parameters
+    ----------
+    weight : float
+        Factor on -2 ln p.
+    **values : float or `~astropy.units.Quantity`
+        Values of the prior; a quantity must be in the parameter's unit.
+
+    Examples
+    --------
+    >>> class LaplacePrior(Prior):
+    ...     defaults = {"mu": 0.0, "b": 1.0}
+    ...
+    ...     @staticmethod
+    ...     def evaluate(value, mu, b):
+    ...         return 2 * abs(value - mu) / b + 2 * math.log(2 * b)
+    >>> LaplacePrior(mu=1, b=0.5)(1.0)
+    0.0
+    """
+
+    defaults: ClassVar[dict[str, float]] = {}
+    tag: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.tag = cls.__dict__.get("tag") or [cls.__name__]
+        _PRIORS.update(dict.fromkeys(cls.tag, cls))
+
+    def __init__(self, weight: float = 1.0, **values: Any) -> None:
+        self.weight = float(weight)
+        self.units: dict[str, str] = {}
+        self.values = dict(self.defaults)
+        for name, value in values.items():
+            if name not in self.defaults:
+                raise ModelError(
+                    f"{type(self).__name__} has no value {name!r}. {nearest(name, self.defaults)}"
+                )
+            if isinstance(value, str):
+                value = u.Quantity(value)
+            if isinstance(value, u.Quantity):
+                self.units[name] = value.unit.to_string("fits")
+                value = value.value
+            self.values[name] = float(value)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `ParameterError` if the values make no distribution."""
+
+    def __getattr__(self, name: str) -> float:
+        values = self.__dict__.get("values", {})
+        if name in values:
+            return values[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @staticmethod
+    def evaluate(value: Any, *values: Any) -> Any:
+        """-2 ln p as a pure function of arrays; subclasses define it."""
+        raise NotImplementedError
+
+    def __call__(self, value: Any) -> Any:
+        """Return weight × (-2 ln p) at a value of the parameter."""
+        return self.weight * type(self).evaluate(value, *self.values.values())
+
+    def inverse_cdf(self, quantile: Any) -> NDArray[np.float64]:
+        """Return the value below which a fraction ``quantile`` of the prior lies."""
+        raise NotImplementedError(f"{type(self).__name__} has no inverse_cdf")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prior in the form of Gammapy's YAML."""
+        parameters = [{"name": k, "value": v, "unit": self.units.get(k, "")} for k, v in self.values.items()]
+        return {"type": self.tag[0], "parameters": parameters, "weight": self.weight}
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> "Prior":
+        """Make a prior from the form of `to_dict`.
+
+        Raises
+        ------
+        ModelError
+            If its type is unknown.
+        """
+        tag = data.get("type", "")
+        if tag not in _PRIORS:
+            raise ModelError(f"No prior has the type {tag!r}. {nearest(tag, _PRIORS)}")
+        values = {
+            entry["name"]: u.Quantity(entry["value"], entry["unit"]) if entry.get("unit") else entry["value"]
+            for entry in data.get("parameters", [])
+        }
+        return _PRIORS[tag](weight=data.get("weight", 1.0), **values)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v:g}" for k, v in self.values.items())
+        return f"{type(self).__name__}({values})"
+
+
+class GaussianPrior(Prior):
+    r"""Gaussian, :math:`-2 \ln p = (x - \mu)^2 / \sigma^2 + \ln(2 \pi \sigma^2)`.
+
+    Examples
+    --------
+    >>> float(GaussianPrior(mu=4, sigma=1)(0.0).round(6))
+    17.837877
+    """
+
+    tag = ["GaussianPrior"]
+    defaults = {"mu": 0.0, "sigma": 1.0}
+
+    def _check(self) -> None:
+        if not self.values["sigma"] > 0:
+            raise ParameterError(f"GaussianPrior: sigma must be positive, found {self.values['sigma']:g}")
+
+    @staticmethod
+    def evaluate(value: Any, mu: Any, sigma: Any) -> Any:
+        """-2 ln p."""
+        xp = namespace(value, mu, sigma)
+        return ((value - mu) / sigma) ** 2 + xp.log(2 * math.pi * sigma**2)
+
+    def inverse_cdf(self, quantile: Any) -> NDArray[np.float64]:
+        """Return the quantile function."""
+        from scipy.special import ndtri
+
+        return self.mu + self.sigma * ndtri(quantile)
+
+
+class GeneralizedGaussianPrior(Prior):
+    r"""Generalised Gaussian, :math:`p \propto \exp(-|(x - \mu) / (\sqrt{2} \sigma)|^{1/\eta})`.
+
+    It is a Gaussian for :math:`\eta = 1/2`, a Laplace distribution for 1, and approaches a box for 0.
+    """
+
+    tag = ["GeneralizedGaussianPrior"]
+    defaults = {"mu": 0.0, "sigma": 1.0, "eta": 0.5}
+
+    def _check(self) -> None:
+        for name in ("sigma", "eta"):
+            if not self.values[name] > 0:
+                raise ParameterError(
+                    f"GeneralizedGaussianPrior: {name} must be positive, found {self.values[name]:g}"
+                )
+
+    @staticmethod
+    def evaluate(value: Any, mu: Any, sigma: Any, eta: Any) -> Any:
+        """-2 ln p."""
+        from villard.utils.array import special
+
+        xp = namespace(value, mu, sigma, eta)
+        scale = math.sqrt(2) * sigma
+        log_norm = xp.log(2 * scale * eta) + special(xp).gammaln(eta)
+        # At the centre |x|^(1/eta) has no derivative for eta > 1: keep the power's argument away from 0.
+        x = xp.abs(value - mu) / scale
+        power = xp.where(x > 0, xp.where(x > 0, x, 1.0) ** (1 / eta), 0.0)
+        return 2 * (power + log_norm)
+
+    def inverse_cdf(self, quantile: Any) -> NDArray[np.float64]:
+        """Return the quantile function."""
+        from scipy.stats import gennorm
+
+        return gennorm.ppf(quantile, beta=1 / self.eta, loc=self.mu, scale=math.sqrt(2) * self.sigma)
+
+
+class UniformPrior(Prior):
+    r"""Uniform between two bounds, :math:`-2 \ln p = 2 \ln(b - a)`, infinite outside."""
+
+    tag = ["UniformPrior"]
+    defaults = {"min": 0.0, "max": 1.0}
+
+    def _check(self) -> None:
+        if not self.values["max"] > self.values["min"]:
+            raise ParameterError(
+                f"{type(self).__name__}: max must be above min, found {self.values['min']:g}, {self.values['max']:g}"
+            )
+
+    @staticmethod
+    def evaluate(value: Any, min: Any, max: Any) -> Any:
+        """-2 ln p."""
+        xp = namespace(value, min, max)
+        return xp.where((value >= min) & (value <= max), 2 * xp.log(max - min), xp.inf)
+
+    def inverse_cdf(self, quantile: Any) -> NDArray[np.float64]:
+        """Return the quantile function."""
+        return self.values["min"] + np.asarray(quantile) * (self.values["max"] - self.values["min"])
+
+
+class LogUniformPrior(UniformPrior):
+    r"""Uniform in the logarithm, :math:`-2 \ln p = 2 \ln(x \ln(b / a))`, infinite outside."""
+
+    tag = ["LogUniformPrior"]
+    defaults = {"min": 1e-14, "max": 1e-10}
+
+    def _check(self) -> None:
+        super()._check()
+        if not self.values["min"] > 0:
+            raise ParameterError(f"LogUniformPrior: min must be positive, found {self.values['min']:g}")
+
+    @staticmethod
+    def evaluate(value: Any, min: Any, max: Any) -> Any:
+        """-2 ln p."""
+        xp = namespace(value, min, max)
+        inside = (value >= min) & (value <= max)
+        safe = xp.where(inside, value, min)
+        return xp.where(inside, 2 * xp.log(safe * xp.log(max / min)), xp.inf)
+
+    def inverse_cdf(self, quantile: Any) -> NDArray[np.float64]:
+        """Return the quantile function."""
+        low, high = self.values["min"], self.values["max"]
+        return low * (high / low) ** np.asarray(quantile)
