@@ -1,0 +1,19 @@
+"""Energy and other axes, geometries, and the maps of numbers on them."""
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "Geom": "geom",
+    "Map": "core",
+    "MapAxes": "axes",
+    "MapAxis": "axis",
+    "MapCoord": "coord",
+    "RegionGeom": "region_geom",
+    "RegionNDMap": "region_map",
+    "SkyRegion": "regions",
+    "SkyRegionUnion": "regions",
+}
+
+__all__ = list(_EXPORTS)  # noqa: PLE0605
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
