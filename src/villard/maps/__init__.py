@@ -14,6 +14,6 @@ _EXPORTS = {
     "SkyRegionUnion": "regions",
 }
 
-__all__ = list(_EXPORTS)  # noqa: PLE0605
+__all__ = list(_EXPORTS)
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -22,7 +22,11 @@ __all__ = ["axis_from_bounds", "axis_from_table", "axis_to_table"]
 # Bins whose bounds were rounded to 32 bit floats still count as adjacent.
 _ADJACENT = 1e-5
 
-_COLUMNS = {"ogip": ("E_MIN", "E_MAX"), "ogip-sherpa": ("E_MIN", "E_MAX"), "ogip-arf": ("ENERG_LO", "ENERG_HI")}
+_COLUMNS = {
+    "ogip": ("E_MIN", "E_MAX"),
+    "ogip-sherpa": ("E_MIN", "E_MAX"),
+    "ogip-arf": ("ENERG_LO", "ENERG_HI"),
+}
 _GADF_NAMES = {
     "THETA": "offset",
     "ENERG": "energy_true",
@@ -41,7 +45,6 @@ def axis_from_bounds(
     name: str,
     interp: str,
     where: str,
-    positive_first: bool = True,
 ) -> MapAxis:
     """Make an axis from the lower and upper bounds of bins as a file has them.
 
@@ -55,9 +58,6 @@ def axis_from_bounds(
         As for `MapAxis`.
     where : str
         File, extension and columns, for messages.
-    positive_first : bool
-        Whether a lowest bound of 0, for which a logarithmic axis has no place, is an error. Otherwise
-        that bin gets the width (on the logarithmic scale) of the next one.
 
     Raises
     ------
@@ -68,18 +68,19 @@ def axis_from_bounds(
 
     lower, upper = (_numbers(values, where) for values in (lower, upper))
     if lower.shape != upper.shape or lower.ndim != 1 or not len(lower):
-        raise FileFormatError(f"{where}: expected as many lower as upper bounds, found {lower.shape}, {upper.shape}")
+        raise FileFormatError(
+            f"{where}: expected as many lower as upper bounds, found {lower.shape}, {upper.shape}"
+        )
     if not (np.all(np.isfinite(lower)) and np.all(np.isfinite(upper))):
         raise FileFormatError(f"{where}: bin bounds must be finite numbers")
     gap = np.abs(lower[1:] - upper[:-1]) > _ADJACENT * np.abs(upper[:-1])
     if np.any(gap):
         i = int(np.argmax(gap))
         raise FileFormatError(
-            f"{where}: bins must be adjacent, but bin {i} ends at {upper[i]:g} and bin {i + 1} begins at {lower[i + 1]:g}"
+            f"{where}: bins must be adjacent, but bin {i} ends at {upper[i]:g} "
+            f"and bin {i + 1} begins at {lower[i + 1]:g}"
         )
     edges = np.append(lower, upper[-1])
-    if interp == "log" and edges[0] == 0 and not positive_first and len(edges) > 2 and edges[1] > 0:
-        edges[0] = edges[1] ** 2 / edges[2]
     try:
         return MapAxis(edges, interp=interp, name=name, unit=parse_unit(unit, where))
     except (DataError, UnitsError) as error:
@@ -113,7 +114,9 @@ def axis_to_table(axis: MapAxis, format: str) -> Table:
     elif format == "gadf":
         return Table(_to_bands(axis))
     else:
-        raise DataError(f"Unknown axis format {format!r}, expected one of {', '.join([*_COLUMNS, 'gadf', 'gadf-dl3'])}")
+        raise DataError(
+            f"Unknown axis format {format!r}, expected one of {', '.join([*_COLUMNS, 'gadf', 'gadf-dl3'])}"
+        )
     return Table(table)
 
 
@@ -146,23 +149,36 @@ def axis_from_table(table: Table, format: str, idx: int = 0) -> MapAxis:
         return _from_bands(table, meta, idx)
     if format == "gadf-dl3":
         return _from_dl3(table, idx)
-    raise DataError(f"Unknown axis format {format!r}, expected one of {', '.join([*_COLUMNS, 'gadf', 'gadf-dl3'])}")
+    raise DataError(
+        f"Unknown axis format {format!r}, expected one of {', '.join([*_COLUMNS, 'gadf', 'gadf-dl3'])}"
+    )
 
 
-def _from_columns(table: Table, lower: str, upper: str, name: str, interp: str, row: int | None = None) -> MapAxis:
+def _from_columns(
+    table: Table, lower: str, upper: str, name: str, interp: str, row: int | None = None
+) -> MapAxis:
     for column in (lower, upper):
         if column not in table.colnames:
             raise FileFormatError(f"Axis {name!r}: no column {column}, found {', '.join(table.colnames)}")
     values = [np.asarray(getattr(table[c], "value", table[c])) for c in (lower, upper)]
     if row is not None:
         values = [np.atleast_1d(v[row]) for v in values]
-    return axis_from_bounds(*values, table[lower].unit or "", name, interp, f"Axis {name!r}, columns {lower}, {upper}")
+    return axis_from_bounds(
+        values[0],
+        values[1],
+        table[lower].unit or "",
+        name,
+        interp,
+        f"Axis {name!r}, columns {lower}, {upper}",
+    )
 
 
 def _from_dl3(table: Table, idx: int) -> MapAxis:
     lower = [name for name in table.colnames if name.endswith("_LO")]
     if idx >= len(lower):
-        raise FileFormatError(f"Expected at least {idx + 1} columns that end with _LO, found {', '.join(lower) or 'none'}")
+        raise FileFormatError(
+            f"Expected at least {idx + 1} columns that end with _LO, found {', '.join(lower) or 'none'}"
+        )
     prefix = lower[idx][:-3]
     name = _GADF_NAMES.get(prefix, prefix.lower())
     if prefix == "ENERG" and "THETA_LO" not in table.colnames and "DETX_LO" not in table.colnames:
@@ -183,14 +199,16 @@ def _from_bands(table: Table, meta: Mapping[str, Any], idx: int) -> MapAxis:
     name = {"E": "energy", "ENERGY": "energy"}.get(prefix, prefix.lower())
     missing = [column for column in columns if column not in table.colnames]
     if missing or len(columns) > 2:
-        raise FileFormatError(f"Axis {name!r}: {key}={meta[key]!r}, but the columns are {', '.join(table.colnames)}")
+        raise FileFormatError(
+            f"Axis {name!r}: {key}={meta[key]!r}, but the columns are {', '.join(table.colnames)}"
+        )
     # With several axes the bins of one are repeated for each bin of the others.
     values = [np.asarray(getattr(table[column], "value", table[column]), dtype=float) for column in columns]
     _, first = np.unique(values[0], return_index=True)
     values = [value[np.sort(first)] for value in values]
     unit, where = table[columns[0]].unit or "", f"Axis {name!r}, columns {', '.join(columns)}"
     if len(columns) == 2:
-        return axis_from_bounds(*values, unit, name, interp, where)
+        return axis_from_bounds(values[0], values[1], unit, name, interp, where)
     try:
         return MapAxis(values[0], interp=interp, name=name, node_type="center", unit=unit)
     except DataError as error:

@@ -34,7 +34,8 @@ class MapCoord(Mapping[str, Any]):
 
     def __init__(self, coords: Mapping[str, Any]) -> None:
         self._coords = {
-            name: value if name == "skycoord" else u.Quantity(value, copy=False) for name, value in coords.items()
+            name: value if name == "skycoord" else u.Quantity(value, copy=False)
+            for name, value in coords.items()
         }
 
     @property

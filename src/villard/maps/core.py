@@ -57,7 +57,7 @@ class Map(MapOperators):
         self._geom = geom
         self.unit = parse_unit(unit, type(self).__name__)
         self.meta = dict(meta or {})
-        self.data = np.zeros(geom.data_shape, dtype=dtype) if data is None else data  # type: ignore[assignment]
+        self.data = np.zeros(geom.data_shape, dtype=dtype) if data is None else data
 
     # Making maps
 
@@ -125,7 +125,7 @@ class Map(MapOperators):
         return self._geom
 
     @property
-    def data(self) -> NDArray[Any]:  # type: ignore[override]
+    def data(self) -> NDArray[Any]:
         """Values, shape ``geom.data_shape``."""
         return self._data
 
@@ -388,7 +388,9 @@ class Map(MapOperators):
             if len(coords) != len(names):
                 raise DataError(f"Expected one coordinate for each of {names}, found {len(coords)}")
             coords = dict(zip(names, coords, strict=True))
-        return MapCoord({k: v if hasattr(v, "unit") or k == "skycoord" else u.Quantity(v) for k, v in coords.items()})
+        return MapCoord(
+            {k: v if hasattr(v, "unit") or k == "skycoord" else u.Quantity(v) for k, v in coords.items()}
+        )
 
     def _contains(self, coord: MapCoord) -> Any:
         contains = getattr(self._geom, "contains", None)
@@ -407,15 +409,18 @@ class Map(MapOperators):
             "unit": str(self.unit) or "none",
             "dtype": str(self._data.dtype),
         }
-        return f"{type(self).__name__}\n" + "".join(f"\n  {key:6s}: {value}" for key, value in rows.items()) + "\n"
+        return (
+            f"{type(self).__name__}\n"
+            + "".join(f"\n  {key:6s}: {value}" for key, value in rows.items())
+            + "\n"
+        )
 
 
 def _in_shape(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Bring data into the shape of a geometry, if that is unambiguous."""
-    if array.size == np.prod(shape) and array.ndim <= len(shape):
-        # The same order of the same dimensions, with or without those of length one.
-        if tuple(n for n in array.shape if n > 1) == tuple(n for n in shape if n > 1):
-            return array.reshape(shape)
+    # The same order of the same dimensions, with or without those of length one.
+    if tuple(n for n in array.shape if n != 1) == tuple(n for n in shape if n != 1):
+        return array.reshape(shape)
     try:
         return np.broadcast_to(array, shape).copy()
     except ValueError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError, UnitsError
 
@@ -25,9 +25,18 @@ _MULTIPLICATIVE = {operator.mul, operator.truediv}
 class MapOperators:
     """Operators of `Map`; the other operand may be a map, a quantity, an array or a number."""
 
-    data: NDArray[Any]
-    geom: Geom
     unit: u.UnitBase
+
+    if TYPE_CHECKING:
+
+        @property
+        def geom(self) -> Geom: ...  # noqa: D102
+
+        @property
+        def data(self) -> NDArray[Any]: ...  # noqa: D102
+
+        @data.setter
+        def data(self, values: ArrayLike) -> None: ...
 
     # Maps go first in "quantity * map" and "array + map".
     __array_ufunc__ = None
@@ -71,7 +80,8 @@ class MapOperators:
             factor = unit.to(self.unit)
         except u.UnitConversionError as error:
             raise UnitsError(
-                f"Map in {str(self.unit) or 'no unit'}: an operand in {str(unit) or 'no unit'} can't be converted"
+                f"Map in {str(self.unit) or 'no unit'}: "
+                f"an operand in {str(unit) or 'no unit'} can't be converted"
             ) from error
         return data * factor
 

@@ -109,7 +109,9 @@ class RegionGeom(Geom):
         """
         coords: dict[str, Any] = {axis.name: self._along(axis.center, axis.name) for axis in self.axes}
         if not sparse:
-            coords = {name: np.broadcast_to(value, self.data_shape, subok=True) for name, value in coords.items()}
+            coords = {
+                name: np.broadcast_to(value, self.data_shape, subok=True) for name, value in coords.items()
+            }
         if self._region is not None:
             coords["skycoord"] = self._region.center.reshape((1,) * self.ndim)
         return MapCoord(coords)
@@ -121,7 +123,7 @@ class RegionGeom(Geom):
         region = getattr(other, "region", None)
         if self._region is None or region is None or self._region == region:
             return self._region is region or self._region == region
-        if self._region.shape != region.shape or self._region.shape == "union":
+        if isinstance(self._region, SkyRegionUnion) or self._region.shape != region.shape:
             return False
         close = bool(self._region.center.separation(region.center).deg < 1e-6)
         return close and np.allclose(self._region.sizes, region.sizes, rtol=1e-6)

@@ -71,7 +71,9 @@ class RegionNDMap(Map):
         return map_to_table(self, format)
 
     @classmethod
-    def from_table(cls, table: Table, format: str = "gadf", axes: Sequence[MapAxis] | None = None) -> RegionNDMap:
+    def from_table(
+        cls, table: Table, format: str = "gadf", axes: Sequence[MapAxis] | None = None
+    ) -> RegionNDMap:
         """Make a map from a table; the inverse of `to_table`.
 
         Parameters
@@ -103,7 +105,11 @@ class RegionNDMap(Map):
 
     @classmethod
     def from_hdulist(
-        cls, hdulist: fits.HDUList, hdu: str | None = None, format: str | None = None, where: str = "FITS data"
+        cls,
+        hdulist: fits.HDUList,
+        hdu: str | None = None,
+        format: str | None = None,
+        where: str = "FITS data",
     ) -> RegionNDMap:
         """Make a map of FITS extensions; the inverse of `to_hdulist`.
 
@@ -123,7 +129,7 @@ class RegionNDMap(Map):
         return map_from_hdulist(hdulist, hdu=hdu, format=format, where=where)
 
     @classmethod
-    def read(  # type: ignore[override]
+    def read(
         cls, path: str | os.PathLike[str], hdu: str | None = None, format: str | None = None
     ) -> RegionNDMap:
         """Read a map from a FITS file.
@@ -188,7 +194,7 @@ class RegionNDMap(Map):
         return plot_map_hist(self, ax=ax, **kwargs)
 
     def plot_mask(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Shade the bins where the (boolean) map is true; keywords are for `~matplotlib.axes.Axes.axvspan`."""
+        """Shade the bins where the (boolean) map is true; keywords: `~matplotlib.axes.Axes.axvspan`."""
         from villard.maps.region_plot import plot_map_mask
 
         return plot_map_mask(self, ax=ax, **kwargs)

@@ -47,7 +47,7 @@ class SkyRegion:
     --------
     >>> region = SkyRegion.parse("icrs;circle(83.63, 22.01, 0.11)")
     >>> print(f"{region.solid_angle:.6g}")
-    1.15797e-05 sr
+    1.15795e-05 sr
     """
 
     shape: str
@@ -68,7 +68,9 @@ class SkyRegion:
         if not all(np.isfinite(numbers)) or min(self.sizes, default=0.0) < 0 or abs(self.lat) > 90:
             raise DataError(f"Region: impossible position or size in {self}")
         if self.shape == "annulus" and self.sizes[0] > self.sizes[1]:
-            raise DataError(f"Region: the inner radius of an annulus exceeds the outer one, found {self.sizes}")
+            raise DataError(
+                f"Region: the inner radius of an annulus exceeds the outer one, found {self.sizes}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> SkyRegion | SkyRegionUnion:
@@ -90,7 +92,9 @@ class SkyRegion:
             elif match := _SHAPE.match(item):
                 parts.append(cls._parse_shape(match.group(1).lower(), match.group(2), frame, text))
             elif item and not item.lower().startswith("global"):
-                raise DataError(f"Region {text!r}: don't understand {item!r}, expected e.g. 'icrs;circle(83.6, 22, 0.1)'")
+                raise DataError(
+                    f"Region {text!r}: don't understand {item!r}, expected e.g. 'icrs;circle(83.6, 22, 0.1)'"
+                )
         if not parts:
             raise DataError(f"Region {text!r}: no shape found, expected e.g. 'icrs;circle(83.6, 22, 0.1)'")
         return parts[0] if len(parts) == 1 else SkyRegionUnion(tuple(parts))
@@ -99,7 +103,9 @@ class SkyRegion:
     def _parse_shape(cls, shape: str, arguments: str, frame: str, text: str) -> SkyRegion:
         values = [value for value in re.split(r"[\s,]+", arguments.strip()) if value]
         if shape not in _N_SIZES:
-            raise DataError(f"Region {text!r}: shape {shape!r} isn't supported, expected one of {', '.join(_N_SIZES)}")
+            raise DataError(
+                f"Region {text!r}: shape {shape!r} isn't supported, expected one of {', '.join(_N_SIZES)}"
+            )
         n, turned = _N_SIZES[shape], shape in _HAS_ANGLE
         if len(values) not in {2 + n, 2 + n + turned}:
             raise DataError(f"Region {text!r}: a {shape} needs {2 + n + turned} numbers, found {len(values)}")
@@ -134,7 +140,14 @@ class SkyRegion:
         if frame not in _FRAMES:
             center, frame = center.icrs, "icrs"
         lon, lat = float(center.spherical.lon.deg), float(center.spherical.lat.deg)
-        return cls(shape, lon, lat, sizes, float(u.Quantity(getattr(region, "angle", 0 * u.deg)).to_value("deg")), frame)
+        return cls(
+            shape,
+            lon,
+            lat,
+            sizes,
+            float(u.Quantity(getattr(region, "angle", 0 * u.deg)).to_value("deg")),
+            frame,
+        )
 
     @cached_property
     def center(self) -> SkyCoord:
@@ -217,7 +230,9 @@ class SkyRegionUnion:
         """Direction of the mean of the centres' unit vectors."""
         from astropy.coordinates import SkyCoord
 
-        vectors = [part.center.transform_to(self.parts[0].center.frame).cartesian.xyz.value for part in self.parts]
+        vectors = [
+            part.center.transform_to(self.parts[0].center.frame).cartesian.xyz.value for part in self.parts
+        ]
         x, y, z = np.mean(vectors, axis=0)
         lon, lat = np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
         return SkyCoord(lon % 360, lat, unit="deg", frame=_FRAMES[self.frame])
@@ -260,7 +275,9 @@ def make_region(region: Any) -> SkyRegion | SkyRegionUnion | None:
     if type(region).__name__ == "SkyCoord":
         frame = region.frame.name if region.frame.name in _FRAMES else "icrs"
         region = region.transform_to(frame)
-        return SkyRegion("point", float(region.spherical.lon.deg), float(region.spherical.lat.deg), frame=frame)
+        return SkyRegion(
+            "point", float(region.spherical.lon.deg), float(region.spherical.lat.deg), frame=frame
+        )
     if isinstance(region, Iterable):
         parts: list[SkyRegion] = []
         for item in region:
