@@ -223,10 +223,12 @@ def _profile(xp: ModuleType, n_on: Any, n_off: Any, alpha: Any, mu_sig: Any) -> 
 
     e = total + scaled
     e_low = e < 0
-    on = xp.where(e_low, 2 * n_on * a * mu_sig / xp.where(e_low, e - d, 1.0), (e + d) / (2 * (1 + a)))
+    on_low = 2 * n_on * a * mu_sig / xp.where(e_low & (n_on > 0), e - d, 1.0)
+    on = xp.where(e_low, on_low, (e + d) / (2 * (1 + a)))
     c = total - scaled
     c_low = c < 0
-    off = xp.where(c_low, 2 * n_off * mu_sig / xp.where(c_low, d - c, 1.0), (c + d) / (2 * a * (1 + a)))
+    off_low = 2 * n_off * mu_sig / xp.where(c_low & (n_off > 0), d - c, 1.0)
+    off = xp.where(c_low, off_low, (c + d) / (2 * a * (1 + a)))
 
     d_safe = xp.where(d > 0, d, 1.0)
     g_low = g < 0
