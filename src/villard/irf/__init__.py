@@ -1,0 +1,17 @@
+"""Responses of instruments: effective area and energy dispersion, as spectra need them."""
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "EDispKernel": "edisp_kernel",
+    "arf_to_hdulist": "io",
+    "io": "io",
+    "read_arf": "io",
+    "read_rmf": "io",
+    "rmf_to_hdulist": "io",
+    "write_arf": "io",
+}
+
+__all__ = list(_EXPORTS)
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
