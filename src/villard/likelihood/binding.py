@@ -1,0 +1,297 @@
+"""Binding: which part of the prediction is computed once, and which in every call.
+
+Each pair of a model and a measurement is sorted by its free parameters: nothing free - folded once
+and added to the background; only the amplitude free - folded once for unit amplitude; other
+spectral parameters free - the spectrum is integrated and folded in every call. What is evaluated in
+every call is stacked by model class and padded to common shapes, so that the compiled function
+doesn't grow with the number of sources or measurements.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import ModelError
+from villard.likelihood.measurement import Measurement
+from villard.likelihood.predict import bin_flux, measurement_order, response
+from villard.modeling.models.spectral.core import PureSpectrum
+from villard.modeling.parameter import Parameter, Parameters
+
+__all__ = ["Binding", "Block", "bind_models"]
+
+_PAD = 16
+
+
+@dataclass(frozen=True)
+class BlockStructure:
+    """What is compiled for one block: the statistic and the code of its spectra."""
+
+    statistic: str
+    groups: tuple[tuple[Hashable, int], ...]
+
+
+@dataclass
+class Block:
+    """Measurements of one statistic, stacked and padded to one shape."""
+
+    measurements: list[Measurement]
+    selections: list[NDArray[np.intp]]
+    n_columns: int
+    structure: BlockStructure
+    pures: tuple[PureSpectrum, ...]
+    arrays: dict[str, Any]
+
+    def pack(self, values: Sequence[NDArray[Any]], fill: float = 1.0) -> NDArray[Any]:
+        """Stack one array per measurement, each (..., n_bins), to (..., n_measurements, n_columns).
+
+        Only the bins of the fit range are kept; the padding is filled with ``fill``.
+        """
+        leading = values[0].shape[:-1]
+        dtype = bool if values[0].dtype == bool else float
+        packed = np.full((*leading, len(values), self.n_columns), fill, dtype=dtype)
+        for row, (value, selection) in enumerate(zip(values, self.selections, strict=True)):
+            packed[..., row, : len(selection)] = value[..., selection]
+        return packed
+
+
+@dataclass
+class Binding:
+    """Arrays and structure of a bound likelihood, ready for the compiled functions."""
+
+    measurements: list[Measurement]
+    models: list[Any]
+    parameters: Parameters
+    free: Parameters
+    blocks: list[Block]
+    priors: list[tuple[type, NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
+    constant: float = 0.0
+
+    @property
+    def key(self) -> Hashable:
+        """Identifies the compiled functions that this binding can use."""
+        return tuple(b.structure for b in self.blocks), tuple(prior for prior, _, _ in self.priors)
+
+
+@dataclass
+class _Pair:
+    """One model in one measurement."""
+
+    row: int
+    model: Any
+    pure: PureSpectrum
+    parameters: Parameters
+
+
+def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> Binding:
+    """Sort and stack everything that the likelihood of these models and measurements needs.
+
+    Raises
+    ------
+    ModelError
+        If a model contributes to no measurement; the message names it.
+    """
+    names = [m.name for m in measurements]
+    for model in models:
+        if not any(model.contributes_to(name) for name in names):
+            raise ModelError(
+                f"Model {model.name!r} contributes to no dataset: its datasets_names are "
+                f"{model.datasets_names}, the datasets are {names}"
+            )
+    parameters = Parameters(p for model in models for p in model.parameters).unique_parameters
+    free = parameters.free_parameters
+    position = {id(p): i for i, p in enumerate(parameters)}
+    spectra = {id(model): (model.spectral_model.pure(), model.spectral_model.parameters) for model in models}
+    blocks = []
+    for members in _group(measurements):
+        pairs = [
+            _Pair(row, model, *spectra[id(model)])
+            for row, measurement in enumerate(members)
+            for model in models
+            if model.contributes_to(measurement.name)
+        ]
+        blocks.append(_make_block(members, pairs, position))
+    priors, constant = _bind_priors(parameters, free)
+    return Binding(list(measurements), list(models), parameters, free, blocks, priors, constant)
+
+
+def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+    """Group measurements that can be stacked without padding the small ones to many times their size."""
+    groups: dict[tuple[Any, ...], list[Measurement]] = {}
+    for measurement in measurements:
+        size = measurement.n_bins * (1 if measurement.edisp is None else measurement.n_true)
+        bucket = int(np.log2(max(size, 1)) // 4)
+        key = (measurement.statistic, measurement.differential, bucket)
+        groups.setdefault(key, []).append(measurement)
+    return list(groups.values())
+
+
+def _padded(size: int) -> int:
+    return max(_PAD, -(-size // _PAD) * _PAD)
+
+
+def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[int, int]) -> Block:
+    selections = [np.flatnonzero(m.mask) for m in members]
+    n_columns = _padded(max(len(s) for s in selections))
+    backgrounds = [np.zeros(m.n_bins) if m.background is None else m.background.copy() for m in members]
+    norms: list[tuple[_Pair, NDArray[np.float64]]] = []
+    spectral: list[_Pair] = []
+    for pair in pairs:
+        free = [i for i, p in enumerate(pair.parameters) if not p.frozen]
+        if not free:
+            backgrounds[pair.row] += _fold_once(members[pair.row], pair, None)
+        elif free == [pair.pure.norm_index]:
+            norms.append((pair, _fold_once(members[pair.row], pair, pair.pure.norm_index)))
+        else:
+            spectral.append(pair)
+    order = max(measurement_order(m) for m in members)
+    rows, responses = _stack_responses(members, selections, spectral, n_columns)
+    groups, structure = _stack_groups(spectral, rows, position)
+    block = Block(
+        members,
+        selections,
+        n_columns,
+        BlockStructure(members[0].statistic, tuple((key, order) for key in structure)),
+        tuple(group["pure"] for group in groups),
+        {},
+    )
+    mask = [np.ones(m.n_bins, dtype=bool) for m in members]
+    block.arrays = {
+        "data": {key: block.pack([m.data[key] for m in members]) for key in members[0].data},
+        "mask": block.pack(mask, fill=False),
+        "background": block.pack(backgrounds),
+        "groups": [{k: v for k, v in group.items() if k != "pure"} for group in groups],
+        **responses,
+    }
+    if norms:
+        block.arrays["norms"] = {
+            "template": _pack_templates(block, norms),
+            "index": np.array([position[id(p.parameters[p.pure.norm_index])] for p, _ in norms]),
+            "row": np.array([p.row for p, _ in norms]),
+        }
+    return block
+
+
+def _fold_once(measurement: Measurement, pair: _Pair, norm_index: int | None) -> NDArray[np.float64]:
+    """Return the counts of a frozen spectrum, shape (n_bins,), for unit amplitude if ``norm_index`` is given."""
+    values = np.array([p.engine_value for p in pair.parameters])
+    if norm_index is not None:
+        values[norm_index] = 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        flux = bin_flux(
+            pair.pure,
+            measurement.energy_min,
+            measurement.energy_max,
+            values,
+            pair.pure.arrays,
+            measurement_order(measurement),
+        )
+    return np.broadcast_to(flux, measurement.energy_min.shape) @ response(measurement, pair.model.apply_irf)
+
+
+def _pack_templates(block: Block, norms: list[tuple[_Pair, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    templates = np.zeros((len(norms), block.n_columns))
+    for i, (pair, template) in enumerate(norms):
+        selection = block.selections[pair.row]
+        templates[i, : len(selection)] = template[selection]
+    return templates
+
+
+def _stack_responses(
+    members: list[Measurement],
+    selections: list[NDArray[np.intp]],
+    pairs: list[_Pair],
+    n_columns: int,
+) -> tuple[dict[tuple[int, bool, bool], int], dict[str, Any]]:
+    """Stack the responses in use, restricted to the fit range and to true energies that reach it.
+
+    Returns the row of each (measurement, exposure, edisp) and the stacked arrays.
+    """
+    rows: dict[tuple[int, bool, bool], int] = {}
+    kept: list[tuple[NDArray[np.float64], ...]] = []
+    for pair in pairs:
+        irf = pair.model.apply_irf
+        key = (pair.row, irf["exposure"], irf["edisp"])
+        if key in rows:
+            continue
+        rows[key] = len(kept)
+        measurement = members[pair.row]
+        matrix = response(measurement, irf)[:, selections[pair.row]]
+        reach = np.flatnonzero(np.any(matrix != 0, axis=1))
+        kept.append((matrix[reach], measurement.energy_min[reach], measurement.energy_max[reach]))
+    if not kept:
+        return rows, {}
+    n_true = _padded(max(len(matrix) for matrix, _, _ in kept))
+    stacked = {
+        "response": np.zeros((len(kept), n_true, n_columns)),
+        # Padded true energies have no response; any bin with a finite flux will do.
+        "energy_min": np.full((len(kept), n_true), 1.0),
+        "energy_max": np.full((len(kept), n_true), 1.1),
+        "row": np.array([row for row, _, _ in rows]),
+    }
+    for i, (matrix, low, high) in enumerate(kept):
+        stacked["response"][i, : matrix.shape[0], : matrix.shape[1]] = matrix
+        stacked["energy_min"][i, : len(low)] = low
+        stacked["energy_max"][i, : len(high)] = high
+    return rows, stacked
+
+
+def _stack_groups(
+    pairs: list[_Pair], rows: dict[tuple[int, bool, bool], int], position: dict[int, int]
+) -> tuple[list[dict[str, Any]], list[Hashable]]:
+    """Stack the spectra that share their code, in order of first appearance."""
+    grouped: dict[Hashable, list[_Pair]] = {}
+    for pair in pairs:
+        shapes = tuple(np.shape(a) for a in pair.pure.arrays)
+        grouped.setdefault((pair.pure.key, shapes), []).append(pair)
+    groups = []
+    for members in grouped.values():
+        pure = members[0].pure
+        irfs = [(p.row, p.model.apply_irf["exposure"], p.model.apply_irf["edisp"]) for p in members]
+        groups.append(
+            {
+                "pure": pure,
+                "index": np.array([[position[id(q)] for q in p.parameters] for p in members]).reshape(
+                    len(members), pure.n_parameters
+                ),
+                "response_row": np.array([rows[irf] for irf in irfs]),
+                "arrays": tuple(
+                    np.stack([np.asarray(p.pure.arrays[i]) for p in members]) for i in range(len(pure.arrays))
+                ),
+            }
+        )
+    return groups, [key[0] if isinstance(key, tuple) else key for key in grouped]
+
+
+def _bind_priors(
+    parameters: Parameters, free: Parameters
+) -> tuple[list[tuple[type, NDArray[np.intp], NDArray[np.float64]]], float]:
+    """Stack priors of free parameters by class; sum those of frozen ones.
+
+    Rows hold the prior's values, its weight, and the factor from the engine's unit to the parameter's.
+    """
+    column = {id(p): i for i, p in enumerate(free)}
+    grouped: dict[type, list[tuple[int, list[float]]]] = {}
+    constant = 0.0
+    for parameter in parameters:
+        prior = parameter.prior
+        if prior is None:
+            continue
+        if parameter.frozen:
+            constant += parameter.prior_stat_sum()
+            continue
+        row = [*prior.values.values(), prior.weight, 1.0 / parameter.engine_factor]
+        grouped.setdefault(type(prior), []).append((column[id(parameter)], row))
+    priors = [
+        (cls, np.array([i for i, _ in entries]), np.array([row for _, row in entries]))
+        for cls, entries in grouped.items()
+    ]
+    return priors, constant
+
+
+def free_columns(parameters: Sequence[Parameter], free: Sequence[Parameter]) -> NDArray[np.intp]:
+    """Return for each parameter its column among the free ones, or their number for frozen ones."""
+    column = {id(p): i for i, p in enumerate(free)}
+    return np.array([column.get(id(p), len(free)) for p in parameters], dtype=int)

@@ -1,0 +1,384 @@
+"""The compiled likelihood: θ ↦ -2 ln L and its exact derivatives, and the fits that need no other tool."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard._jax import jax, jnp
+from villard.exceptions import FitError
+from villard.likelihood.binding import Binding, bind_models, free_columns
+from villard.likelihood.kernels import Kernels, kernels_for
+from villard.likelihood.measurement import Measurement
+from villard.likelihood.solver import SolverStatus, minimize
+from villard.modeling.parameter import Parameter, Parameters
+
+__all__ = ["BatchSolution", "Likelihood", "Solution", "bind"]
+
+Array = NDArray[np.float64]
+
+#: Default for the largest estimated distance to the minimum, in units of -2 ln L.
+DEFAULT_TOL = 1e-8
+_MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Result of one minimisation, in scaled parameters."""
+
+    theta: Array
+    value: float
+    gradient: Array
+    edm: float
+    status: SolverStatus
+    nfev: int
+    trace: Array
+
+    @property
+    def success(self) -> bool:
+        """Whether it converged."""
+        return self.status == SolverStatus.CONVERGED
+
+
+@dataclass(frozen=True)
+class BatchSolution:
+    """Results of many minimisations: arrays with one row each, in scaled parameters."""
+
+    theta: Array
+    value: Array
+    gradient: Array
+    edm: Array
+    status: NDArray[np.int_]
+    nfev: NDArray[np.int_]
+
+    @property
+    def success(self) -> NDArray[np.bool_]:
+        """Which ones converged."""
+        return self.status == int(SolverStatus.CONVERGED)
+
+
+class Likelihood:
+    """-2 ln L of measurements and models as a function of their free parameters.
+
+    θ holds the free parameters, each once, divided by a scale of their order of magnitude.
+    Evaluating changes nothing: neither this object nor the models.
+
+    Parameters
+    ----------
+    measurements : list of `Measurement`
+        Data and responses.
+    models : list of models
+        Models; which of their parameters are free is taken now.
+
+    Raises
+    ------
+    ModelError
+        If a model contributes to no measurement.
+    """
+
+    def __init__(self, measurements: Sequence[Measurement], models: Sequence[Any]) -> None:
+        self.binding: Binding = bind_models(measurements, models)
+        self.parameters: Parameters = self.binding.free
+        self.scale: Array = np.array([_scale(p) for p in self.parameters])
+        self._kernels: Kernels = kernels_for(self.binding)
+        self.data: dict[str, Any] = self._make_data()
+
+    def _make_data(self) -> dict[str, Any]:
+        binding = self.binding
+        column = free_columns(binding.parameters, binding.free)
+        full_scale = np.append(self.scale, 0.0)[column]
+        index = {id(p): i for i, p in enumerate(binding.parameters)}
+        return {
+            "full": np.array([p.engine_value for p in binding.parameters]),
+            "free_index": np.array([index[id(p)] for p in binding.free], dtype=int),
+            "scale": self.scale,
+            "column": column,
+            "full_scale": full_scale,
+            "blocks": [b.arrays for b in binding.blocks],
+            "priors": [(i, rows) for _, i, rows in binding.priors],
+            "constant": np.float64(binding.constant),
+        }
+
+    @cached_property
+    def _device_data(self) -> dict[str, Any]:
+        return jax.device_put(self.data)
+
+    @property
+    def n_free(self) -> int:
+        """Number of free parameters."""
+        return len(self.parameters)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters' present values, scaled; shape (n_free,)."""
+        return self.to_theta(self.parameters.value)
+
+    @cached_property
+    def _factor(self) -> Array:
+        """From scaled to the parameters' own units."""
+        return self.scale / np.array([p.engine_factor for p in self.parameters])
+
+    def to_theta(self, values: Any) -> Array:
+        """Scale values that are in the parameters' own units; shape (..., n_free)."""
+        return np.asarray(values, dtype=float) / self._factor
+
+    def to_values(self, theta: Any) -> Array:
+        """Turn scaled parameters into values in their own units; shape (..., n_free)."""
+        return np.asarray(theta, dtype=float) * self._factor
+
+    def matrix_to_values(self, matrix: Any) -> Array:
+        """Turn a covariance of scaled parameters into one in their own units."""
+        return np.asarray(matrix) * np.outer(self._factor, self._factor)
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array]:
+        """Lower and upper limits of θ, infinite where there is none."""
+        lower = np.array([p.min for p in self.parameters]) / self._factor
+        upper = np.array([p.max for p in self.parameters]) / self._factor
+        return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+
+    def column(self, parameter: Parameter) -> int:
+        """Return the position of a free parameter in θ."""
+        return self.parameters.index(parameter)
+
+    def stat(self, theta: Any = None) -> float:
+        """Return -2 ln L."""
+        return float(self.value_and_gradient(theta)[0])
+
+    def value_and_gradient(self, theta: Any = None) -> tuple[float, Array]:
+        """Return -2 ln L and its gradient in θ, shape (n_free,)."""
+        packed = np.asarray(self._kernels.value_and_gradient(self._start(theta), self._device_data))
+        return float(packed[0]), packed[1:]
+
+    def fisher(self, theta: Any = None) -> Array:
+        """Return JᵀWJ, the positive part of the Hessian used by Fisher scoring, shape (n_free, n_free)."""
+        packed = np.asarray(self._kernels.fisher(self._start(theta), self._device_data))
+        return packed[1 + self.n_free :].reshape(self.n_free, self.n_free)
+
+    def hessian(self, theta: Any = None) -> Array:
+        """Return the exact Hessian of -2 ln L in θ, shape (n_free, n_free)."""
+        return np.asarray(self._kernels.hessian(self._start(theta), self._device_data))
+
+    def residuals(self, theta: Any = None) -> Array:
+        """Return square roots of the bins' statistics, zero outside the fit range: for least squares."""
+        return np.asarray(self._kernels.residuals(self._start(theta), self._device_data))
+
+    def npred(self, theta: Any = None) -> list[Array]:
+        """Return the predicted counts of each measurement in its fit range (background included)."""
+        blocks = self._kernels.npred(self._start(theta), self._device_data)
+        by_name = {}
+        for block, values in zip(self.binding.blocks, blocks, strict=True):
+            for row, (measurement, selection) in enumerate(
+                zip(block.measurements, block.selections, strict=True)
+            ):
+                by_name[measurement.name] = np.asarray(values)[row, : len(selection)]
+        return [by_name[m.name] for m in self.binding.measurements]
+
+    def _start(self, theta: Any) -> Array:
+        return self.theta if theta is None else np.asarray(theta, dtype=float)
+
+    def minimize(
+        self,
+        theta: Any = None,
+        active: Any = None,
+        tol: float = DEFAULT_TOL,
+        max_iter: int = 200,
+        trace: bool = False,
+    ) -> Solution:
+        """Minimise by damped Fisher scoring within the parameters' limits.
+
+        Parameters
+        ----------
+        theta : array, optional
+            Start; the parameters' values by default.
+        active : array of bool, optional
+            Parameters that may move; all by default.
+        tol : float
+            Largest estimated distance to the minimum, in units of -2 ln L.
+        max_iter : int
+            Most evaluations.
+        trace : bool
+            Whether each evaluation is recorded.
+
+        Returns
+        -------
+        `Solution`
+            Minimum and how it ended; no exception is raised where it didn't converge.
+        """
+        length = max_iter if trace else 0
+        active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
+        function = _solver(self._kernels, length)
+        result = function(self._start(theta), *self.bounds, active, tol, max_iter, self._device_data)
+        packed, record = np.asarray(result[0]), np.asarray(result[1])
+        n = self.n_free
+        nfev = int(packed[2 * n + 3])
+        return Solution(
+            packed[:n],
+            float(packed[2 * n]),
+            packed[n : 2 * n],
+            float(packed[2 * n + 1]),
+            SolverStatus(int(packed[2 * n + 2])),
+            nfev,
+            record[:nfev],
+        )
+
+    def minimize_batch(
+        self,
+        theta: Any,
+        active: Any = None,
+        overrides: Sequence[dict[str, Any]] | None = None,
+        tol: float = DEFAULT_TOL,
+        max_iter: int = 100,
+        bounds: tuple[Array, Array] | None = None,
+    ) -> BatchSolution:
+        """Run many minimisations at once.
+
+        Parameters
+        ----------
+        theta : array
+            Starts, shape (n_batch, n_free).
+        active : array of bool, optional
+            Parameters that may move, shape (n_free,) or (n_batch, n_free). The others stay at ``theta``.
+        overrides : list of dict, optional
+            For each block of the binding arrays that differ from run to run: ``"mask"``,
+            ``"background"`` or a name in its ``"data"``, each (n_batch, n_measurements, n_columns).
+            `Block.pack` makes them.
+        tol, max_iter :
+            As in `minimize`.
+        bounds : tuple of array, optional
+            Limits of θ; those of the parameters by default.
+
+        Returns
+        -------
+        `BatchSolution`
+            One row per run. Runs that didn't converge with the others are repeated alone.
+        """
+        theta = np.atleast_2d(np.asarray(theta, dtype=float))
+        n_batch = len(theta)
+        active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
+        active = np.broadcast_to(active, theta.shape)
+        changes = [dict(o) for o in overrides] if overrides else [{} for _ in self.binding.blocks]
+        lower, upper = self.bounds if bounds is None else bounds
+        size = min(_MAX_BATCH, max(8, 1 << (n_batch - 1).bit_length()))
+        function = _batch_solver(self._kernels)
+        parts = []
+        for start in range(0, n_batch, size):
+            # The last chunk is filled up with copies of its first row, so that one shape is compiled.
+            rows = np.arange(start, start + size)
+            rows = np.where(rows < n_batch, rows, start)
+            chunk = [{k: np.asarray(v)[rows] for k, v in o.items()} for o in changes]
+            parts.append(
+                np.asarray(
+                    function(theta[rows], active[rows], chunk, lower, upper, tol, max_iter, self._device_data)
+                )
+            )
+        packed = np.concatenate(parts)[:n_batch]
+        n = self.n_free
+        return BatchSolution(
+            packed[:, :n],
+            packed[:, 2 * n],
+            packed[:, n : 2 * n],
+            packed[:, 2 * n + 1],
+            packed[:, 2 * n + 2].astype(int),
+            packed[:, 2 * n + 3].astype(int),
+        )
+
+    def check_free(self) -> None:
+        """Raise `FitError` if there is nothing to fit."""
+        if self.n_free == 0:
+            raise FitError(
+                "No free parameter: all parameters of "
+                f"{[m.name for m in self.binding.models]} are frozen. Set frozen = False on what is to be fitted"
+            )
+        for measurement in self.binding.measurements:
+            if not np.any(measurement.mask):
+                raise FitError(
+                    f"Dataset {measurement.name!r}: the fit range is empty (mask_safe and mask_fit leave "
+                    f"none of {measurement.n_bins} bins)"
+                )
+
+
+def _scale(parameter: Parameter) -> float:
+    value = abs(parameter.engine_value)
+    if value > 0:
+        return value
+    return parameter.error * parameter.engine_factor if parameter.error > 0 else 1.0
+
+
+def _pack(result: dict[str, Any]) -> Any:
+    return jnp.concatenate(
+        [
+            result["theta"],
+            result["gradient"],
+            jnp.stack([result["value"], result["edm"]]),
+            jnp.stack([result["status"], result["nfev"]]).astype(float),
+        ]
+    )
+
+
+def _solver(kernels: Kernels, length: int) -> Any:
+    """Compiled single minimisation, kept with the kernels."""
+    cache = kernels.__dict__.setdefault("_solvers", {})
+    if length not in cache:
+
+        def solve(theta: Any, lower: Any, upper: Any, active: Any, tol: Any, max_iter: Any, data: Any) -> Any:
+            result = minimize(
+                lambda t: kernels.terms(t, data), theta, lower, upper, active, tol, max_iter, length
+            )
+            return _pack(result), result["trace"]
+
+        cache[length] = jax.jit(solve)
+    return cache[length]
+
+
+def _batch_solver(kernels: Kernels) -> Any:
+    """Compiled batch of minimisations, kept with the kernels."""
+    cache = kernels.__dict__.setdefault("_solvers", {})
+    if "batch" not in cache:
+
+        def solve(
+            theta: Any, active: Any, changes: Any, lower: Any, upper: Any, tol: Any, max_iter: Any, data: Any
+        ) -> Any:
+            def single(theta: Any, active: Any, changes: Any) -> Any:
+                own = {
+                    **data,
+                    "blocks": [_override(b, c) for b, c in zip(data["blocks"], changes, strict=True)],
+                }
+                return _pack(
+                    minimize(lambda t: kernels.terms(t, own), theta, lower, upper, active, tol, max_iter)
+                )
+
+            return jax.vmap(single)(theta, active, changes)
+
+        cache["batch"] = jax.jit(solve)
+    return cache["batch"]
+
+
+def _override(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    data = {key: changes.get(key, value) for key, value in block["data"].items()}
+    rest = {key: changes[key] for key in ("mask", "background") if key in changes}
+    return {**block, **rest, "data": data}
+
+
+def bind(datasets: Any, models: Any = None) -> Likelihood:
+    """Bind datasets and models into a compiled likelihood.
+
+    Parameters
+    ----------
+    datasets : iterable of datasets
+        Each with a ``measurement()`` and ``models``.
+    models : iterable of models, optional
+        Models; by default those of the datasets, each once.
+
+    Returns
+    -------
+    `Likelihood`
+        The likelihood of the parameters that are free now.
+    """
+    datasets = list(datasets)
+    if models is None:
+        models = list({id(m): m for d in datasets for m in (d.models or [])}.values())
+    return Likelihood([d.measurement() for d in datasets], list(models))

@@ -1,0 +1,117 @@
+"""Predicted counts: the one place where a spectrum is folded with a response.
+
+The functions run in numpy for single calls (nothing to compile) and are traced by JAX for fits.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import ModelError
+from villard.likelihood.measurement import Measurement
+from villard.likelihood.statistics import STATISTICS
+from villard.modeling.models.spectral.core import PureSpectrum, integrate, quadrature_order
+
+__all__ = ["bin_flux", "measurement_order", "predict", "stat_array"]
+
+
+def bin_flux(
+    pure: PureSpectrum, energy_min: Any, energy_max: Any, parameters: Any, arrays: Any, order: int
+) -> Any:
+    """Return the flux in each true energy bin, or the differential flux for ``order`` 0.
+
+    Parameters
+    ----------
+    pure : `PureSpectrum`
+        Spectrum.
+    energy_min, energy_max : array
+        Bins in TeV, shape (n_true,).
+    parameters : array
+        Parameters in the engine's units, shape (n_parameters,).
+    arrays : tuple of arrays
+        Data of the model.
+    order : int
+        Gauss-Legendre nodes per bin where there is no closed form; 0 for the differential flux.
+
+    Returns
+    -------
+    array
+        Flux in cm⁻² s⁻¹, or cm⁻² s⁻¹ TeV⁻¹, shape (n_true,).
+    """
+    if order == 0:
+        return pure.evaluate(energy_min, parameters, arrays)
+    if pure.integral is not None:
+        return pure.integral(energy_min, energy_max, parameters, arrays)
+    return integrate(lambda energy: pure.evaluate(energy, parameters, arrays), energy_min, energy_max, order)
+
+
+def measurement_order(measurement: Measurement) -> int:
+    """Return the quadrature order for a measurement's true energy bins; 0 if it is differential."""
+    if measurement.differential:
+        return 0
+    return quadrature_order(np.append(measurement.energy_min, measurement.energy_max[-1]))
+
+
+def response(measurement: Measurement, apply_irf: dict[str, bool]) -> NDArray[np.float64]:
+    """Return counts per unit flux of each true energy bin, shape (n_true, n_bins), for a model's switches."""
+    exposure = measurement.exposure if apply_irf["exposure"] else np.ones(measurement.n_true)
+    edisp = measurement.edisp if apply_irf["edisp"] else None
+    if edisp is not None:
+        return exposure[:, np.newaxis] * edisp
+    if measurement.n_true != measurement.n_bins:
+        raise ModelError(
+            f"Dataset {measurement.name!r}: a model can't switch energy dispersion off, because the "
+            f"{measurement.n_true} true energy bins aren't the {measurement.n_bins} measured ones"
+        )
+    return np.diag(exposure)
+
+
+def predict(measurement: Measurement, models: Iterable[Any]) -> NDArray[np.float64]:
+    """Predict the counts (or fluxes) of models in a measurement, without its background.
+
+    Parameters
+    ----------
+    measurement : `Measurement`
+        Response of the measurement.
+    models : iterable of `~villard.modeling.models.SkyModel`
+        Models; their current parameter values are used.
+
+    Returns
+    -------
+    array
+        Sum of the models' predictions, shape (n_bins,).
+    """
+    total = np.zeros(measurement.n_bins)
+    order = measurement_order(measurement)
+    for model in models:
+        pure = model.spectral_model.pure()
+        values = np.array([p.engine_value for p in model.spectral_model.parameters])
+        with np.errstate(over="ignore", under="ignore"):
+            flux = bin_flux(pure, measurement.energy_min, measurement.energy_max, values, pure.arrays, order)
+            flux = np.broadcast_to(flux, measurement.energy_min.shape)
+        irf = model.apply_irf
+        if irf["exposure"] and irf["edisp"] and measurement.edisp is not None:
+            total += (flux * measurement.exposure) @ measurement.edisp
+        else:
+            total += flux @ response(measurement, irf)
+    return total
+
+
+def stat_array(measurement: Measurement, npred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fit statistic of each bin, for total predicted values (signal and given background).
+
+    Parameters
+    ----------
+    measurement : `Measurement`
+        Data and statistic.
+    npred : array
+        Predicted values, shape (n_bins,). For ``wstat`` the signal alone: its background is profiled.
+
+    Returns
+    -------
+    array
+        -2 ln L per bin, shape (n_bins,); bins outside the mask too, where the data are finite.
+    """
+    return np.asarray(STATISTICS[measurement.statistic].value(npred, measurement.data))

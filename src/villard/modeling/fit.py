@@ -1,0 +1,386 @@
+"""Fit: minimise, covariance, confidence intervals, profiles, contours and surfaces."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import FitError
+from villard.modeling.fit_result import CovarianceResult, FitResult, OptimizeResult
+from villard.modeling.minimizers import Objective, Outcome, get_backend
+from villard.modeling.models import Models
+from villard.modeling.parameter import Parameter
+
+__all__ = ["Fit"]
+
+Array = NDArray[np.float64]
+
+
+class Fit:
+    """Fit the models of datasets to their data.
+
+    Parameters
+    ----------
+    backend : {"newton", "minuit", "scipy", "sherpa"}
+        Minimiser; see the page "What to use when".
+    optimize_opts : dict, optional
+        Options of the minimiser.
+    covariance_opts : dict, optional
+        ``backend``: kept for Gammapy scripts; the covariance is always that of the exact Hessian.
+    confidence_opts : dict, optional
+        ``tol``: how exactly the statistic must meet its level (1e-6).
+    store_trace : bool
+        Whether each evaluation of the statistic is recorded in the result's ``trace``.
+    keep_failed : bool
+        Whether parameters keep the values of a fit that failed; by default they are put back.
+
+    Examples
+    --------
+    See ``examples/`` for fits of data that come with the package.
+    """
+
+    def __init__(
+        self,
+        backend: str = "newton",
+        optimize_opts: Mapping[str, Any] | None = None,
+        covariance_opts: Mapping[str, Any] | None = None,
+        confidence_opts: Mapping[str, Any] | None = None,
+        store_trace: bool = False,
+        keep_failed: bool = False,
+    ) -> None:
+        get_backend(backend)
+        self.backend = backend
+        self.optimize_opts = dict(optimize_opts or {})
+        self.covariance_opts = dict(covariance_opts or {})
+        self.confidence_opts = dict(confidence_opts or {})
+        self.store_trace = store_trace
+        self.keep_failed = keep_failed
+
+    def run(self, datasets: Any) -> FitResult:
+        """Minimise and compute the covariance; values and errors go to the datasets' models.
+
+        Parameters
+        ----------
+        datasets : dataset, list of datasets or `~villard.datasets.Datasets`
+            Data with their models.
+
+        Returns
+        -------
+        `FitResult`
+            The result, with copies of the models that later fits leave alone.
+
+        Raises
+        ------
+        FitError
+            If no parameter is free, there are no models or a fit range is empty.
+        """
+        datasets = _as_list(datasets)
+        likelihood, models = _bind(datasets)
+        outcome, trace = self._minimize(likelihood, models)
+        covariance = None
+        if outcome.success or self.keep_failed:
+            _set_values(likelihood, outcome.theta)
+            covariance = covariance_at(likelihood, outcome.theta, models)
+            _apply_covariance(likelihood, models, covariance)
+        return FitResult(self._result(likelihood, models, outcome, trace), covariance)
+
+    def optimize(self, datasets: Any) -> OptimizeResult:
+        """Minimise only; values go to the datasets' models, errors are left alone.
+
+        Parameters and exceptions are those of `run`.
+        """
+        likelihood, models = _bind(_as_list(datasets))
+        outcome, trace = self._minimize(likelihood, models)
+        if outcome.success or self.keep_failed:
+            _set_values(likelihood, outcome.theta)
+        return self._result(likelihood, models, outcome, trace)
+
+    def covariance(self, datasets: Any, optimize_result: OptimizeResult | None = None) -> CovarianceResult:
+        """Compute the covariance at the present values; errors go to the datasets' models.
+
+        Parameters
+        ----------
+        datasets : datasets
+            Data with their models, at a minimum.
+        optimize_result : `OptimizeResult`, optional
+            Kept for Gammapy scripts.
+
+        Returns
+        -------
+        `CovarianceResult`
+            Matrix and quality.
+        """
+        likelihood, models = _bind(_as_list(datasets))
+        likelihood.check_free()
+        result = covariance_at(likelihood, likelihood.theta, models)
+        _apply_covariance(likelihood, models, result)
+        return result
+
+    def _minimize(self, likelihood: Any, models: Models) -> tuple[Outcome, Any]:
+        likelihood.check_free()
+        backend = get_backend(self.backend)
+        objective = Objective(likelihood, self.store_trace)
+        start = objective.likelihood.value_and_gradient(objective.start) if self.backend != "newton" else None
+        if start is not None and not np.isfinite(start[0]):
+            raise FitError(_not_finite(likelihood))
+        outcome = backend(objective, self.optimize_opts)
+        if not np.isfinite(outcome.stat) and outcome.nfev <= 1:
+            raise FitError(_not_finite(likelihood))
+        trace = _trace_table(likelihood, models, objective.rows) if self.store_trace else None
+        return outcome, trace
+
+    def _result(self, likelihood: Any, models: Models, outcome: Outcome, trace: Any) -> OptimizeResult:
+        limits = names_at_limits(likelihood, outcome.theta, models)
+        message = outcome.message
+        if limits:
+            message = f"{message.rstrip('.')}. At a limit: {', '.join(limits)}."
+        if not outcome.success and not self.keep_failed:
+            message = f"{message.rstrip('.')}. Parameters were left as they were."
+        return OptimizeResult(
+            models=models.copy(),
+            backend=self.backend,
+            method=outcome.method,
+            success=outcome.success,
+            message=message,
+            nfev=outcome.nfev,
+            total_stat=outcome.stat,
+            edm=outcome.edm,
+            at_limits=limits,
+            trace=trace,
+            minuit=outcome.minuit,
+        )
+
+    def confidence(
+        self, datasets: Any, parameter: Parameter, sigma: float = 1, reoptimize: bool = True
+    ) -> dict[str, Any]:
+        """Find where the profile likelihood of a parameter has risen by sigma², on both sides.
+
+        Parameters
+        ----------
+        datasets : datasets
+            Data with their models.
+        parameter : `Parameter`
+            Parameter.
+        sigma : float
+            Number of standard deviations.
+        reoptimize : bool
+            Whether the other parameters are refitted; otherwise they stay.
+
+        Returns
+        -------
+        dict
+            ``success``, ``message``, ``errp``, ``errn`` (positive, in the parameter's unit), ``nfev``.
+        """
+        from villard.modeling.scan import confidence_interval
+
+        likelihood, models, (parameter,) = _bind_scan(datasets, [parameter])
+        return confidence_interval(likelihood, parameter, sigma, reoptimize, **self.confidence_opts)
+
+    def stat_profile(self, datasets: Any, parameter: Parameter, reoptimize: bool = False) -> dict[str, Any]:
+        """Compute the fit statistic along a parameter's ``scan_values``.
+
+        Parameters
+        ----------
+        datasets : datasets
+            Data with their models.
+        parameter : `Parameter`
+            Parameter to scan.
+        reoptimize : bool
+            Whether the other parameters are refitted at each value, all in one batch.
+
+        Returns
+        -------
+        dict
+            ``<unique name>_scan``: values; ``stat_scan``: statistic; ``fit_results``: table of the
+            refitted parameters, empty if they weren't.
+        """
+        from villard.modeling.scan import scan
+
+        likelihood, models, parameters = _bind_scan(datasets, [parameter])
+        return scan(likelihood, models, parameters, [parameters[0].scan_values], reoptimize)
+
+    def stat_surface(
+        self, datasets: Any, x: Parameter, y: Parameter, reoptimize: bool = False
+    ) -> dict[str, Any]:
+        """Compute the fit statistic on the grid of two parameters' ``scan_values``.
+
+        Parameters
+        ----------
+        datasets : datasets
+            Data with their models.
+        x, y : `Parameter`
+            Parameters to scan.
+        reoptimize : bool
+            Whether the other parameters are refitted at each point, all in one batch.
+
+        Returns
+        -------
+        dict
+            ``<unique name>_scan`` of both, ``stat_scan`` of shape (n_x, n_y), ``fit_results``.
+        """
+        from villard.modeling.scan import scan
+
+        likelihood, models, parameters = _bind_scan(datasets, [x, y])
+        return scan(likelihood, models, parameters, [p.scan_values for p in parameters], reoptimize)
+
+    def stat_contour(
+        self, datasets: Any, x: Parameter, y: Parameter, numpoints: int = 10, sigma: float = 1
+    ) -> dict[str, Any]:
+        """Trace the curve on which the refitted statistic is sigma² above its minimum.
+
+        Points are evenly spread in angle around the minimum, in units of the covariance.
+
+        Parameters
+        ----------
+        datasets : datasets
+            Data with their models.
+        x, y : `Parameter`
+            The two parameters.
+        numpoints : int
+            Number of points; the first is repeated at the end.
+        sigma : float
+            Square root of the rise of the statistic.
+
+        Returns
+        -------
+        dict
+            ``<unique name>`` of both: coordinates, shape (numpoints + 1,); ``success``, ``message``.
+        """
+        from villard.modeling.scan import contour
+
+        likelihood, models, parameters = _bind_scan(datasets, [x, y])
+        return contour(likelihood, models, parameters, numpoints, sigma, **self.confidence_opts)
+
+
+def _as_list(datasets: Any) -> list[Any]:
+    if hasattr(datasets, "measurement"):
+        return [datasets]
+    if not isinstance(datasets, Iterable):
+        raise FitError(f"Expected a dataset or several, found {type(datasets).__name__}")
+    datasets = list(datasets)
+    if not datasets:
+        raise FitError("There are no datasets to fit")
+    return datasets
+
+
+def _models_of(datasets: list[Any]) -> Models:
+    models = Models({id(m): m for d in datasets for m in (d.models or [])})
+    if not models:
+        raise FitError(f"No models: set datasets.models before fitting {[d.name for d in datasets]}")
+    return models
+
+
+def _bind(datasets: list[Any]) -> tuple[Any, Models]:
+    from villard.likelihood import bind
+
+    models = _models_of(datasets)
+    return bind(datasets, models), models
+
+
+def _bind_scan(datasets: Any, parameters: list[Parameter]) -> tuple[Any, Models, list[Parameter]]:
+    """Bind with the scanned parameters free, whatever their state; a copy's parameter is found by name."""
+    from villard.likelihood import bind
+
+    datasets = _as_list(datasets)
+    models = _models_of(datasets)
+    own = [p if p in models.parameters else models.parameters[p.name] for p in parameters]
+    frozen = [p.frozen for p in own]
+    try:
+        for p in own:
+            p.frozen = False
+        likelihood = bind(datasets, models)
+    finally:
+        for p, state in zip(own, frozen, strict=True):
+            p.frozen = state
+    likelihood.check_free()
+    return likelihood, models, own
+
+
+def _set_values(likelihood: Any, theta: Array) -> None:
+    for parameter, value in zip(likelihood.parameters, likelihood.to_values(theta), strict=True):
+        # Scaling may carry a value past its limit by a rounding error.
+        if value < parameter.min:
+            value = parameter.min
+        elif value > parameter.max:
+            value = parameter.max
+        parameter.value = value
+
+
+def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:
+    """Return the unique names of parameters that are at one of their limits."""
+    at = _at_limits(likelihood, theta)
+    return [models.unique_name(p) for p, is_at in zip(likelihood.parameters, at, strict=True) if is_at]
+
+
+def _at_limits(likelihood: Any, theta: Array) -> NDArray[np.bool_]:
+    lower, upper = likelihood.bounds
+    slack = 1e-8 * np.maximum(np.abs(theta), 1e-3)
+    return (theta - lower <= slack) | (upper - theta <= slack)
+
+
+def covariance_at(likelihood: Any, theta: Array, models: Models) -> CovarianceResult:
+    """Return twice the inverse of the exact Hessian, with its quality.
+
+    Parameters at a limit are held: their error is 0, and the message names them.
+    """
+    names = [models.unique_name(p) for p in likelihood.parameters]
+    hessian = likelihood.hessian(theta)
+    free = ~_at_limits(likelihood, theta)
+    matrix = np.zeros_like(hessian)
+    quality, message = 0, "The Hessian is not finite: no covariance."
+    inner = hessian[np.ix_(free, free)]
+    if np.all(np.isfinite(inner)):
+        inverse, quality, message = _invert(inner)
+        matrix[np.ix_(free, free)] = 2 * inverse
+    limited = [name for name, is_free in zip(names, free, strict=True) if not is_free]
+    if limited:
+        message = f"{message.rstrip('.')}. At a limit and without error: {', '.join(limited)}."
+    return CovarianceResult(
+        "newton", "exact hessian", quality, message, likelihood.matrix_to_values(matrix), names
+    )
+
+
+def _invert(hessian: Array) -> tuple[Array, int, str]:
+    """Invert a Hessian; force it positive definite where it isn't, and tell."""
+    if hessian.size == 0:
+        return hessian, 0, "No parameter is away from its limits: no covariance."
+    scale = np.sqrt(np.abs(np.diag(hessian)))
+    scale[scale == 0] = 1.0
+    scaled = hessian / np.outer(scale, scale)
+    eigenvalues, vectors = np.linalg.eigh(scaled)
+    if eigenvalues[0] > 1e-14 * eigenvalues[-1]:
+        inverse = (vectors / eigenvalues) @ vectors.T
+        return inverse / np.outer(scale, scale), 3, "Hessian positive definite: covariance accurate."
+    if eigenvalues[-1] > 0:
+        forced = np.maximum(np.abs(eigenvalues), 1e-10 * eigenvalues[-1])
+        inverse = (vectors / forced) @ vectors.T
+        message = "Hessian not positive definite: covariance forced, errors unreliable."
+        return inverse / np.outer(scale, scale), 2, message
+    diagonal = np.where(np.diag(hessian) > 0, 1 / np.where(np.diag(hessian) > 0, np.diag(hessian), 1.0), 0.0)
+    return np.diag(diagonal), 1, "Hessian has no positive eigenvalue: only its diagonal was used."
+
+
+def _apply_covariance(likelihood: Any, models: Models, result: CovarianceResult) -> None:
+    """Give errors and correlations to all parameters; those of frozen ones become 0."""
+    from villard.modeling.covariance import Covariance
+
+    parameters = models.parameters.unique_parameters
+    index = [parameters.index(p) for p in likelihood.parameters]
+    full = np.zeros((len(parameters), len(parameters)))
+    full[np.ix_(index, index)] = result.matrix
+    Covariance(parameters, full).apply()
+
+
+def _not_finite(likelihood: Any) -> str:
+    values = ", ".join(f"{p.name}={p.value:.4g}" for p in likelihood.parameters)
+    return f"The fit statistic is not finite at the start values ({values}): check values, limits and priors"
+
+
+def _trace_table(likelihood: Any, models: Models, rows: list[Array]) -> Any:
+    from astropy.table import Table
+
+    data = np.array(rows).reshape(len(rows), 1 + likelihood.n_free)
+    columns = [data[:, 0], *likelihood.to_values(data[:, 1:]).T]
+    names = ["total_stat", *(models.unique_name(p) for p in likelihood.parameters)]
+    return Table(columns, names=names)

@@ -1,0 +1,83 @@
+"""MINUIT's MIGRAD with exact gradients, through iminuit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from villard.modeling.minimizers import Objective, Outcome, take_options
+
+__all__ = ["optimize"]
+
+
+def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
+    """Minimise with MIGRAD.
+
+    Parameters
+    ----------
+    objective : `Objective`
+        Statistic.
+    options : dict
+        ``tol`` (0.1), ``strategy`` (1), ``print_level`` (0), ``migrad_opts`` (keywords of
+        `iminuit.Minuit.migrad`).
+
+    Returns
+    -------
+    `Outcome`
+        With the `iminuit.Minuit` object, whose parameters are scaled to be of order one.
+    """
+    from iminuit import Minuit
+
+    allowed = {"tol": 0.1, "strategy": 1, "print_level": 0, "migrad_opts": {}}
+    settings = take_options(options, allowed, "minuit")
+    names = [f"par_{i:03d}_{name}" for i, name in enumerate(objective.names)]
+    cache: dict[str, Any] = {"theta": None, "gradient": None}
+
+    def value(theta: Any) -> float:
+        theta = np.array(theta)
+        result, gradient = objective.value_and_gradient(theta)
+        cache.update(theta=theta, gradient=gradient)
+        return result
+
+    def gradient(theta: Any) -> Any:
+        # MINUIT asks for the gradient where it has just asked for the value.
+        if cache["theta"] is None or not np.array_equal(cache["theta"], theta):
+            return objective.likelihood.value_and_gradient(np.array(theta))[1]
+        return cache["gradient"]
+
+    start = objective.start
+    minuit = Minuit(value, start, grad=gradient, name=names)
+    minuit.errordef = Minuit.LEAST_SQUARES
+    minuit.strategy = settings["strategy"]
+    minuit.tol = settings["tol"]
+    minuit.print_level = settings["print_level"]
+    minuit.limits = list(zip(*objective.bounds, strict=True))
+    minuit.errors = [
+        p.error / f if p.error > 0 else max(0.1 * abs(t), 0.01)
+        for p, f, t in zip(objective.likelihood.parameters, objective.likelihood._factor, start, strict=True)
+    ]
+    minuit.migrad(**settings["migrad_opts"])
+    minimum = minuit.fmin
+    return Outcome(
+        np.array(minuit.values),
+        float(minuit.fval),
+        bool(minuit.valid),
+        _message(minimum),
+        "migrad",
+        objective.nfev,
+        float(minimum.edm),
+        minuit,
+    )
+
+
+def _message(minimum: Any) -> str:
+    if minimum.is_valid:
+        return "Optimization terminated successfully."
+    reasons = []
+    if minimum.has_reached_call_limit:
+        reasons.append("call limit reached")
+    if minimum.is_above_max_edm:
+        reasons.append(f"estimated distance to minimum {minimum.edm:.2g} too large")
+    if not minimum.has_valid_parameters:
+        reasons.append("no valid parameters")
+    return f"Optimization failed: {', '.join(reasons) or 'MIGRAD found no valid minimum'}."
