@@ -14,8 +14,8 @@ from astropy.io import fits
 
 from villard.exceptions import DataError, UnitsError
 from villard.maps.axis import MapAxis
-from villard.maps.axis_io import axis_from_bounds
-from villard.maps.fits import column, column_unit, find_table, open_fits, write_fits
+from villard.maps.axis_hdu import axis_of_response
+from villard.maps.fits import column, column_unit, find_table, fits_unit, open_fits, write_fits
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -33,22 +33,12 @@ _HEADER = {
 }
 
 
-def energy_axis_true(hdu: fits.BinTableHDU, where: str) -> MapAxis:
-    """Return the axis of true energies in the columns ENERG_LO and ENERG_HI of an ARF or RMF."""
-    lower, upper = (column(hdu, name, where) for name in ("ENERG_LO", "ENERG_HI"))
-    unit, upper_unit = (column_unit(hdu, name, u.keV, where) for name in ("ENERG_LO", "ENERG_HI"))
-    if unit != upper_unit:
-        upper = upper * upper_unit.to(unit)
-    place = f"{where}, extension {hdu.name}, columns ENERG_LO and ENERG_HI"
-    return axis_from_bounds(lower, upper, unit, "energy_true", "log", place)
-
-
 def arf_from_hdulist(
     hdulist: fits.HDUList, hdu: str | None = None, where: str = "ARF"
 ) -> tuple[MapAxis, u.Quantity]:
     """Read an effective area from FITS extensions; see `read_arf`."""
     table = find_table(hdulist, ["SPECRESP"] if hdu is None else [hdu], where, () if hdu else ("SPECRESP",))
-    axis = energy_axis_true(table, where)
+    axis = axis_of_response(table, where)
     area = column(table, "SPECRESP", where)
     unit = column_unit(table, "SPECRESP", u.cm**2, where)
     _check_area(area, f"{where}, extension {table.name}, column SPECRESP")
@@ -154,14 +144,6 @@ def write_arf(
 ) -> None:
     """Write an effective area to an ARF file; parameters as for `arf_to_hdulist`."""
     write_fits(arf_to_hdulist(energy_axis_true, area, format=format, **header), path, overwrite=overwrite)
-
-
-def fits_unit(unit: u.UnitBase) -> str:
-    """Return the text for the keyword TUNIT."""
-    try:
-        return str(unit.to_string("fits"))
-    except ValueError as error:
-        raise UnitsError(f"The unit {unit} has no form in FITS") from error
 
 
 def _plain(values: ArrayLike) -> Any:

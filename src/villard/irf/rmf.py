@@ -11,16 +11,21 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError, FileFormatError
-from villard.irf.arf import energy_axis_true, fits_unit
 from villard.maps.axis import MapAxis
-from villard.maps.axis_io import axis_from_bounds
-from villard.maps.fits import column, column_unit, find_table, integer_keyword, open_fits, raw_column
+from villard.maps.axis_hdu import axis_of_ebounds, axis_of_response
+from villard.maps.fits import (
+    column,
+    find_table,
+    fits_unit,
+    integer_keyword,
+    open_fits,
+    raw_column,
+)
 
 __all__ = ["RMF", "check_matrix", "read_rmf", "rmf_from_hdulist", "rmf_to_hdulist"]
 
@@ -80,7 +85,7 @@ def rmf_from_hdulist(
         where,
         () if hdu_ebounds else ("EBOUNDS",),
     )
-    axis_true, axis = energy_axis_true(table, where), energy_axis_of_ebounds(ebounds, where)
+    axis_true, axis = axis_of_response(table, where), axis_of_ebounds(ebounds, where)
     first = _first_channel(table, ebounds, where)
     place = f"{where}, extension {table.name}"
     matrix = _expand(
@@ -95,16 +100,6 @@ def rmf_from_hdulist(
     check_matrix(matrix, f"{place}, column MATRIX")
     keys = ("TELESCOP", "INSTRUME", "FILTER", "HDUCLAS3", "CHANTYPE")
     return RMF(axis_true, axis, matrix, {key: table.header[key] for key in keys if key in table.header})
-
-
-def energy_axis_of_ebounds(hdu: fits.BinTableHDU, where: str) -> MapAxis:
-    """Return the axis "energy" of an EBOUNDS extension (keV where it states no unit)."""
-    lower, upper = (column(hdu, name, where) for name in ("E_MIN", "E_MAX"))
-    unit, upper_unit = (column_unit(hdu, name, u.keV, where) for name in ("E_MIN", "E_MAX"))
-    if unit != upper_unit:
-        upper = upper * upper_unit.to(unit)
-    place = f"{where}, extension {hdu.name}, columns E_MIN and E_MAX"
-    return axis_from_bounds(lower, upper, unit, "energy", "log", place)
 
 
 def _first_channel(table: fits.BinTableHDU, ebounds: fits.BinTableHDU, where: str) -> int:

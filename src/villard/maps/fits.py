@@ -18,7 +18,16 @@ from villard.utils.io import atomic_write
 from villard.utils.paths import make_path
 from villard.utils.units import parse_unit
 
-__all__ = ["column", "column_unit", "find_table", "integer_keyword", "open_fits", "table_data", "write_fits"]
+__all__ = [
+    "column",
+    "column_unit",
+    "find_table",
+    "fits_unit",
+    "integer_keyword",
+    "open_fits",
+    "table_data",
+    "write_fits",
+]
 
 # Spellings that OGIP files use, other than those of the FITS standard.
 _UNITS = {
@@ -200,6 +209,14 @@ def column_unit(hdu: fits.BinTableHDU, name: str, default: u.UnitBase, where: st
     if not unit.is_equivalent(default):
         raise FileFormatError(f"{place}: expected a unit like {default}, found {text!r}")
     return unit
+
+
+def fits_unit(unit: u.UnitBase) -> str:
+    """Return the text for the keyword TUNIT."""
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError as error:
+        raise UnitsError(f"The unit {unit} has no form in FITS") from error
 
 
 def integer_keyword(hdu: fits.BinTableHDU, name: str, where: str) -> int | None:

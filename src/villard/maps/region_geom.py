@@ -122,11 +122,8 @@ class RegionGeom(Geom):
     def _is_same_sky(self, other: Geom) -> bool:
         region = getattr(other, "region", None)
         if self._region is None or region is None or self._region == region:
-            return self._region is region or self._region == region
-        if isinstance(self._region, SkyRegionUnion) or self._region.shape != region.shape:
-            return False
-        close = bool(self._region.center.separation(region.center).deg < 1e-6)
-        return close and np.allclose(self._region.sizes, region.sizes, rtol=1e-6)
+            return self._region == region
+        return self._region.is_allclose(region)
 
     def __repr__(self) -> str:
         return f"RegionGeom({str(self._region)!r}, axes={list(self.axes)!r})"

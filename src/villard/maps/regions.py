@@ -39,7 +39,8 @@ class SkyRegion:
     sizes : tuple of float
         Radius; inner and outer radius; semi-axes; width and height (deg).
     angle : float
-        Rotation of ellipse and box, from the longitude axis towards north (deg).
+        Rotation of ellipse and box, from the direction of decreasing longitude towards north, as in
+        DS9 (deg).
     frame : str
         Frame: "icrs", "galactic", "fk5" or "fk4".
 
@@ -177,11 +178,21 @@ class SkyRegion:
             return np.asarray((distance >= inner) & (distance <= outer))
         x, y = (offset.deg for offset in self.center.spherical_offsets_to(position))
         c, s = np.cos(np.radians(self.angle)), np.sin(np.radians(self.angle))
-        # The turned axes, seen from inside with longitude to the left.
-        along, across = np.asarray(c * x + s * y), np.asarray(-s * x + c * y)
+        # Counter-clockwise as the sky is seen, with longitude increasing to the left.
+        along, across = np.asarray(-c * x + s * y), np.asarray(s * x + c * y)
         if self.shape == "ellipse":
             return (along / self.sizes[0]) ** 2 + (across / self.sizes[1]) ** 2 <= 1
         return (np.abs(along) <= self.sizes[0] / 2) & (np.abs(across) <= self.sizes[1] / 2)
+
+    def is_allclose(self, other: SkyRegion | SkyRegionUnion, atol: float = 1e-6) -> bool:
+        """Whether two regions are the same shape at the same place, within ``atol`` (deg)."""
+        if not isinstance(other, SkyRegion) or self.shape != other.shape:
+            return False
+        return (
+            bool(self.center.separation(other.center).deg <= atol)
+            and np.allclose(self.sizes, other.sizes, rtol=0, atol=atol)
+            and (self.shape not in _HAS_ANGLE or abs((self.angle - other.angle + 90) % 180 - 90) < 1e-3)
+        )
 
     def to_ds9(self, with_frame: bool = True) -> str:
         """Return DS9 notation.
@@ -245,6 +256,14 @@ class SkyRegionUnion:
     def contains(self, position: SkyCoord) -> NDArray[np.bool_]:
         """Return whether directions are inside one of the parts."""
         return np.any([part.contains(position) for part in self.parts], axis=0)
+
+    def is_allclose(self, other: SkyRegion | SkyRegionUnion, atol: float = 1e-6) -> bool:
+        """Whether two unions have the same parts in the same order, within ``atol`` (deg)."""
+        return (
+            isinstance(other, SkyRegionUnion)
+            and len(self) == len(other)
+            and all(a.is_allclose(b, atol=atol) for a, b in zip(self.parts, other.parts, strict=True))
+        )
 
     def to_ds9(self) -> str:
         """Return DS9 notation, one part per ``;``."""
