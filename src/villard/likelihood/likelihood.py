@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 #: Default for the largest estimated distance to the minimum, in units of -2 ln L.
 DEFAULT_TOL = 1e-8
-_MAX_BATCH = 256
+_SMALL_BATCH, _LARGE_BATCH = 32, 256
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,8 @@ class Likelihood:
         active = np.broadcast_to(active, theta.shape)
         changes = [dict(o) for o in overrides] if overrides else [{} for _ in self.binding.blocks]
         lower, upper = self.bounds if bounds is None else bounds
-        size = min(_MAX_BATCH, max(8, 1 << (n_batch - 1).bit_length()))
+        # Two sizes only: each is a compilation.
+        size = _SMALL_BATCH if n_batch <= _SMALL_BATCH else _LARGE_BATCH
         function = _batch_solver(self._kernels)
         parts = []
         for start in range(0, n_batch, size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from villard.maps.axis import MapAxis
 
-__all__ = ["axis_from_bounds", "axis_from_table", "axis_to_table"]
+__all__ = ["axis_from_bands", "axis_from_bounds", "axis_from_table", "axis_to_table", "band_axis_name"]
 
 # Bins whose bounds were rounded to 32 bit floats still count as adjacent.
 _ADJACENT = 1e-5
@@ -188,28 +188,62 @@ def _from_dl3(table: Table, idx: int) -> MapAxis:
 
 
 def _from_bands(table: Table, meta: Mapping[str, Any], idx: int) -> MapAxis:
-    from villard.maps.axis import MapAxis
-
     key = f"AXCOLS{idx + 1}"
     if key not in meta:
         raise FileFormatError(f"Axis {idx}: no keyword {key}")
     columns = [column.strip() for column in str(meta[key]).split(",")]
-    interp = str(meta.get(f"INTERP{idx + 1}", "lin")).strip().lower()
-    prefix = columns[0].removesuffix("_MIN")
-    name = {"E": "energy", "ENERGY": "energy"}.get(prefix, prefix.lower())
+    where = f"Axis {idx}, columns {', '.join(columns)}"
     missing = [column for column in columns if column not in table.colnames]
-    if missing or len(columns) > 2:
-        raise FileFormatError(
-            f"Axis {name!r}: {key}={meta[key]!r}, but the columns are {', '.join(table.colnames)}"
-        )
-    # With several axes the bins of one are repeated for each bin of the others.
-    values = [np.asarray(getattr(table[column], "value", table[column]), dtype=float) for column in columns]
-    _, first = np.unique(values[0], return_index=True)
-    values = [value[np.sort(first)] for value in values]
-    unit, where = table[columns[0]].unit or "", f"Axis {name!r}, columns {', '.join(columns)}"
-    if len(columns) == 2:
-        return axis_from_bounds(values[0], values[1], unit, name, interp, where)
+    if missing:
+        raise FileFormatError(f"{where}: the table has only the columns {', '.join(table.colnames)}")
+    values = [np.asarray(getattr(table[column], "value", table[column])) for column in columns]
+    interp = str(meta.get(f"INTERP{idx + 1}", "lin"))
+    return axis_from_bands(columns, values, table[columns[0]].unit or "", interp, where)
+
+
+def axis_from_bands(
+    columns: Sequence[str], values: Sequence[ArrayLike], unit: Any, interp: str, where: str
+) -> MapAxis:
+    """Make an axis from the columns of a BANDS extension, which has a row per bin of all axes together.
+
+    Parameters
+    ----------
+    columns : list of str
+        Names of the columns with the bounds, ``…_MIN`` and ``…_MAX``, or of the one with the centres.
+    values : list of array-like
+        The columns.
+    unit : str or `~astropy.units.UnitBase`
+        Unit.
+    interp : str
+        Scale.
+    where : str
+        File, extension and columns, for messages.
+    """
+    from villard.maps.axis import MapAxis
+
+    if len(columns) not in {1, 2}:
+        raise FileFormatError(f"{where}: expected one or two columns")
+    name = band_axis_name(columns[0])
+    arrays = [_numbers(value, where) for value in values]
+    # The bins of one axis are repeated for each bin of the others.
+    _, first = np.unique(arrays[0], return_index=True)
+    arrays = [array[np.sort(first)] for array in arrays]
+    interp = interp.strip().lower()
+    if len(arrays) == 2:
+        return axis_from_bounds(arrays[0], arrays[1], unit, name, interp, where)
     try:
-        return MapAxis(values[0], interp=interp, name=name, node_type="center", unit=unit)
-    except DataError as error:
+        return MapAxis(arrays[0], interp=interp, name=name, node_type="center", unit=parse_unit(unit, where))
+    except (DataError, UnitsError) as error:
         raise FileFormatError(f"{where}: {error}") from error
+
+
+def band_axis_name(column: str) -> str:
+    """Return the name of the axis that a column of a BANDS extension belongs to.
+
+    Examples
+    --------
+    >>> band_axis_name("E_MIN"), band_axis_name("ENERGY_TRUE_MIN")
+    ('energy', 'energy_true')
+    """
+    prefix = column.strip().upper().removesuffix("_MIN")
+    return "energy" if prefix == "E" else prefix.lower()

@@ -12,7 +12,7 @@ from astropy.io import fits
 from villard.exceptions import DataError, FileFormatError
 from villard.maps.axis import MapAxis
 from villard.maps.axis_hdu import axis_of_ebounds, axis_of_response
-from villard.maps.axis_io import axis_from_bounds
+from villard.maps.axis_io import axis_from_bands, band_axis_name
 from villard.maps.fits import column, column_unit, find_table, fits_unit, raw_column
 from villard.maps.region_geom import RegionGeom
 from villard.maps.region_hdu import region_from_hdu, region_to_hdu
@@ -207,26 +207,11 @@ def _gadf_from_hdulist(hdulist: fits.HDUList, table: fits.BinTableHDU, where: st
 
 def _axis_of_bands(bands: fits.BinTableHDU, text: str, interp: str, where: str) -> MapAxis:
     names = [name.strip() for name in text.split(",")]
-    interp = interp.strip().lower()
     place = f"{where}, extension {bands.name}, columns {text}"
-    if len(names) not in {1, 2}:
-        raise FileFormatError(f"{place}: expected one or two columns")
-    prefix = names[0].upper().removesuffix("_MIN")
-    name = {"E": "energy"}.get(prefix, prefix.lower())
-    # The bins of one axis are repeated for each bin of the others.
-    values = [column(bands, item, where) for item in names]
-    _, first = np.unique(values[0], return_index=True)
-    values = [item[np.sort(first)] for item in values]
-    index = [str(item).upper() for item in bands.columns.names].index(names[0].upper()) + 1
-    known = u.TeV if name in {"energy", "energy_true"} else None
-    unit = (
-        column_unit(bands, names[0], known, where)
-        if known is not None
-        else parse_unit(str(bands.header.get(f"TUNIT{index}", "")), place)
-    )
-    if len(values) == 2:
-        return axis_from_bounds(values[0], values[1], unit, name, interp, place)
-    try:
-        return MapAxis(values[0], interp=interp, name=name, node_type="center", unit=unit)
-    except DataError as error:
-        raise FileFormatError(f"{place}: {error}") from error
+    values = [column(bands, name, where) for name in names]
+    if band_axis_name(names[0]) in {"energy", "energy_true"}:
+        unit = column_unit(bands, names[0], u.TeV, where)
+    else:
+        index = [str(name).upper() for name in bands.columns.names].index(names[0].upper()) + 1
+        unit = parse_unit(str(bands.header.get(f"TUNIT{index}", "")), place)
+    return axis_from_bands(names, values, unit, interp, place)
