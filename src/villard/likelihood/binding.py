@@ -24,6 +24,9 @@ __all__ = ["Binding", "Block", "bind_models"]
 
 _PAD = 16
 
+#: Row of the stacked responses for each (measurement, exposure switch, edisp switch).
+_Rows = dict[tuple[int, bool, bool], int]
+
 
 @dataclass(frozen=True)
 class BlockStructure:
@@ -83,6 +86,12 @@ class _Pair:
     model: Any
     pure: PureSpectrum
     parameters: Parameters
+
+    @property
+    def norm_index(self) -> int:
+        """Position of the amplitude, of a pair whose only free parameter it is."""
+        assert self.pure.norm_index is not None
+        return self.pure.norm_index
 
 
 def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> Binding:
@@ -168,7 +177,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
     if norms:
         block.arrays["norms"] = {
             "template": _pack_templates(block, norms),
-            "index": np.array([position[id(p.parameters[p.pure.norm_index])] for p, _ in norms]),
+            "index": np.array([position[id(p.parameters[p.norm_index])] for p, _ in norms]),
             "row": np.array([p.row for p, _ in norms]),
         }
     return block
@@ -204,12 +213,12 @@ def _stack_responses(
     selections: list[NDArray[np.intp]],
     pairs: list[_Pair],
     n_columns: int,
-) -> tuple[dict[tuple[int, bool, bool], int], dict[str, Any]]:
+) -> tuple[_Rows, dict[str, Any]]:
     """Stack the responses in use, restricted to the fit range and to true energies that reach it.
 
     Returns the row of each (measurement, exposure, edisp) and the stacked arrays.
     """
-    rows: dict[tuple[int, bool, bool], int] = {}
+    rows: _Rows = {}
     kept: list[tuple[NDArray[np.float64], ...]] = []
     for pair in pairs:
         irf = pair.model.apply_irf
@@ -239,7 +248,7 @@ def _stack_responses(
 
 
 def _stack_groups(
-    pairs: list[_Pair], rows: dict[tuple[int, bool, bool], int], position: dict[int, int]
+    pairs: list[_Pair], rows: _Rows, position: dict[int, int]
 ) -> tuple[list[dict[str, Any]], list[Hashable]]:
     """Stack the spectra that share their code, in order of first appearance."""
     grouped: dict[Hashable, list[_Pair]] = {}

@@ -93,9 +93,8 @@ class Kernels:
         for prior, (index, rows) in zip(self._priors, data["priors"], strict=True):
 
             def function(x: Any, scale: Any, row: Any, prior: Any = prior) -> Any:
-                return row[-2] * prior.evaluate(
-                    x * scale * row[-1], *(row[i] for i in range(rows.shape[1] - 2))
-                )
+                values = (row[i] for i in range(row.shape[0] - 2))
+                return row[-2] * prior.evaluate(x * scale * row[-1], *values)
 
             arguments = (theta[index], data["scale"][index], rows)
             value = value + jnp.sum(jax.vmap(function)(*arguments))

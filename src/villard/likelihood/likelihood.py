@@ -292,7 +292,8 @@ class Likelihood:
         if self.n_free == 0:
             raise FitError(
                 "No free parameter: all parameters of "
-                f"{[m.name for m in self.binding.models]} are frozen. Set frozen = False on what is to be fitted"
+                f"{[m.name for m in self.binding.models]} are frozen. Set frozen = False "
+                "on what is to be fitted"
             )
         for measurement in self.binding.measurements:
             if not np.any(measurement.mask):
@@ -360,7 +361,7 @@ def _batch_solver(kernels: Kernels) -> Any:
 
 def _override(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     data = {key: changes.get(key, value) for key, value in block["data"].items()}
-    rest = {key: changes[key] for key in ("mask", "background") if key in changes}
+    rest: dict[str, Any] = {key: changes[key] for key in ("mask", "background") if key in changes}
     return {**block, **rest, "data": data}
 
 

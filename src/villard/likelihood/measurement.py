@@ -58,7 +58,9 @@ class Measurement:
 
     def __post_init__(self) -> None:
         n_bins, n_true = len(self.mask), len(self.energy_min)
-        shapes = {key: (array, (n_bins,)) for key, array in self.data.items()}
+        shapes: dict[str, tuple[Array, tuple[int, ...]]] = {
+            key: (array, (n_bins,)) for key, array in self.data.items()
+        }
         shapes["energy_max"] = (self.energy_max, (n_true,))
         shapes["exposure"] = (self.exposure, (n_true,))
         if self.background is not None:

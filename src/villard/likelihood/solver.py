@@ -7,12 +7,8 @@ parameters never recover. Only where the remaining way makes no difference is th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from villard._jax import jax, jnp
 
@@ -34,18 +30,10 @@ class SolverStatus(IntEnum):
         """A sentence for the user."""
         return {
             SolverStatus.RUNNING: "The limit of iterations was reached before convergence.",
-            SolverStatus.CONVERGED: "Converged: the estimated distance to the minimum is below the tolerance.",
+            SolverStatus.CONVERGED: "Converged: estimated distance to minimum below tolerance.",
             SolverStatus.STALLED: "No step lowers the statistic, though its gradient isn't zero.",
             SolverStatus.NOT_FINITE: "The statistic is not finite at the start values.",
         }[self]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Limits in scaled parameters; infinite where there is none."""
-
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
 
 
 def _held(theta: Any, gradient: Any, lower: Any, upper: Any, active: Any) -> Any:

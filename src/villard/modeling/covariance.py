@@ -84,7 +84,8 @@ class Covariance:
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the matrix."""
-        return self._data.shape  # type: ignore[return-value]
+        n = len(self.parameters)
+        return n, n
 
     @property
     def correlation(self) -> NDArray[np.float64]:

@@ -174,7 +174,7 @@ class Fit:
         """
         from villard.modeling.scan import confidence_interval
 
-        likelihood, models, (parameter,) = _bind_scan(datasets, [parameter])
+        likelihood, _, (parameter,) = _bind_scan(datasets, [parameter])
         return confidence_interval(likelihood, parameter, sigma, reoptimize, **self.confidence_opts)
 
     def stat_profile(self, datasets: Any, parameter: Parameter, reoptimize: bool = False) -> dict[str, Any]:

@@ -198,7 +198,8 @@ class Parameter:
             ) from error
         if number < self._min or number > self._max:
             raise ParameterError(
-                f"Parameter {self.name!r}: value {number:g} is outside its limits [{self._min:g}, {self._max:g}]"
+                f"Parameter {self.name!r}: value {number:g} is outside its limits "
+                f"[{self._min:g}, {self._max:g}]"
             )
         self._value = number
 
@@ -228,7 +229,8 @@ class Parameter:
         value = float(quantity.value)
         if value < new_min or value > new_max:
             raise ParameterError(
-                f"Parameter {self.name!r}: value {quantity:g} is outside its limits [{new_min:g}, {new_max:g}]"
+                f"Parameter {self.name!r}: value {quantity:g} is outside its limits "
+                f"[{new_min:g}, {new_max:g}]"
             )
         self._min, self._max, self._value = new_min, new_max, value
         self._error *= factor
@@ -307,7 +309,8 @@ class Parameter:
         half_width = self.scan_n_sigma * self.error
         if half_width == 0 and (self.scan_min is None or self.scan_max is None):
             raise ParameterError(
-                f"Parameter {self.name!r} has no error: fit first, or set scan_min and scan_max, or scan_values"
+                f"Parameter {self.name!r} has no error: fit first, or set scan_min and scan_max, "
+                "or scan_values"
             )
         scan_min = self.value - half_width if self.scan_min is None else self.scan_min
         scan_max = self.value + half_width if self.scan_max is None else self.scan_max
@@ -402,7 +405,8 @@ class Parameters(Sequence[Parameter]):
                 raise ParameterError(f"No parameter {key!r}. {nearest(key, self.names)}")
             if any(p is not found[0] for p in found):
                 raise ParameterError(
-                    f"{len(found)} parameters are called {key!r}: select a model first, as in models[name].parameters"
+                    f"{len(found)} parameters are called {key!r}: select a model first, "
+                    "as in models[name].parameters"
                 )
             return found[0]
         if isinstance(key, Parameter):

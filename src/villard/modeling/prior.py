@@ -192,7 +192,8 @@ class UniformPrior(Prior):
     def _check(self) -> None:
         if not self.values["max"] > self.values["min"]:
             raise ParameterError(
-                f"{type(self).__name__}: max must be above min, found {self.values['min']:g}, {self.values['max']:g}"
+                f"{type(self).__name__}: max must be above min, found "
+                f"{self.values['min']:g}, {self.values['max']:g}"
             )
 
     @staticmethod

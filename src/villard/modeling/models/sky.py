@@ -56,7 +56,8 @@ class SkyModel(ModelBase):
     ) -> None:
         if not isinstance(spectral_model, SpectralModel):
             raise ModelError(
-                f"SkyModel {name or ''}: spectral_model must be a SpectralModel, found {type(spectral_model).__name__}"
+                f"SkyModel {name or ''}: spectral_model must be a SpectralModel, "
+                f"found {type(spectral_model).__name__}"
             )
         unknown = set(apply_irf or {}) - set(_APPLY_IRF)
         if unknown:
