@@ -172,11 +172,13 @@ def _vector(values: ArrayLike, where: str) -> NDArray[np.float64]:
 
 
 def _integers(values: ArrayLike, number: int, where: str) -> NDArray[np.int64]:
-    array = _vector(values, where)
+    array = np.asarray(values).reshape(-1)
+    if array.dtype.kind not in "iuf":
+        raise FileFormatError(f"{where}: expected integers, found {array.dtype}")
     if len(array) < number:
         raise FileFormatError(f"{where}: expected one number for each of {number} groups, found {len(array)}")
     array = array[:number]
-    if not np.all(np.isfinite(array)) or np.any(np.abs(array) > 2**31) or np.any(array != np.round(array)):
+    if array.dtype.kind == "f" and not np.all((np.abs(array) < 2**31) & (array == np.round(array))):
         raise FileFormatError(f"{where}: expected integers, found {array.tolist()}")
     return array.astype(np.int64)
 

@@ -35,7 +35,7 @@ def _freeze(array: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _quantity(value: ArrayLike, unit: u.UnitBase) -> u.Quantity:
-    quantity = u.Quantity(value, unit, copy=False, subok=False)
+    quantity = u.Quantity(np.asarray(value), unit, copy=False)
     if quantity.ndim:
         quantity.flags.writeable = False
     return quantity
@@ -267,7 +267,8 @@ class AxisBase:
         """
         values = value_in(coord, self._unit, f"Axis {self._name!r}")
         edges = self._edges[self._nearest_edge(values)]
-        outside = (values < self._edges[0] * (1 - RTOL)) | (values > self._edges[-1] * (1 + RTOL))
+        lower, upper = self._edges[[0, -1]]
+        outside = (values < lower - RTOL * abs(lower)) | (values > upper + RTOL * abs(upper))
         return _quantity(edges if clip else np.where(outside, np.nan, edges), self._unit)
 
     def _nearest_edge(self, values: NDArray[np.float64]) -> NDArray[np.intp]:

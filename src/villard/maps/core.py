@@ -147,7 +147,7 @@ class Map(MapOperators):
 
     @quantity.setter
     def quantity(self, values: u.Quantity) -> None:
-        values = u.Quantity(values, copy=False)
+        values = u.Quantity(values)
         self.data, self.unit = values.value, values.unit
 
     @property
