@@ -3,6 +3,7 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "GTI": "gti",
     "PublicData": "registry",
     "demo_path": "demo",
     "download": "registry",

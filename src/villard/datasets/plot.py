@@ -1,0 +1,5 @@
+"""Plots of spectrum datasets."""
+
+
+class SpectrumPlots:
+    """Methods of `SpectrumDataset` that plot."""
