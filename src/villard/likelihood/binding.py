@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError
-from villard.likelihood.measurement import Measurement
-from villard.likelihood.predict import bin_flux, measurement_order, response
+from villard.likelihood.measurement import Measurement, Response
+from villard.likelihood.predict import fold
 from villard.modeling.models.spectral.core import PureSpectrum
 from villard.modeling.parameter import Parameter, Parameters
 
@@ -24,8 +24,8 @@ __all__ = ["Binding", "Block", "bind_models"]
 
 _PAD = 16
 
-#: Row of the stacked responses for each (measurement, exposure switch, edisp switch).
-_Rows = dict[tuple[int, bool, bool], int]
+#: Row of the stacked responses for each measurement and `Measurement.response_key`.
+_Rows = dict[tuple[int, Hashable], int]
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class Binding:
 
 @dataclass
 class _Pair:
-    """One model in one measurement."""
+    """One model in one measurement, which is in one row of its block."""
 
     row: int
+    measurement: Measurement
     model: Any
     pure: PureSpectrum
     parameters: Parameters
@@ -116,7 +117,7 @@ def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> B
     blocks = []
     for members in _group(measurements):
         pairs = [
-            _Pair(row, model, *spectra[id(model)])
+            _Pair(row, measurement, model, *spectra[id(model)])
             for row, measurement in enumerate(members)
             for model in models
             if model.contributes_to(measurement.name)
@@ -150,19 +151,18 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
     for pair in pairs:
         free = [i for i, p in enumerate(pair.parameters) if not p.frozen]
         if not free:
-            backgrounds[pair.row] += _fold_once(members[pair.row], pair, None)
+            backgrounds[pair.row] += _fold_once(pair, None)
         elif free == [pair.pure.norm_index]:
-            norms.append((pair, _fold_once(members[pair.row], pair, pair.pure.norm_index)))
+            norms.append((pair, _fold_once(pair, pair.pure.norm_index)))
         else:
             spectral.append(pair)
-    order = max(measurement_order(m) for m in members)
-    rows, responses = _stack_responses(members, selections, spectral, n_columns)
-    groups, structure = _stack_groups(spectral, rows, position)
+    rows, kept = _keep_responses(members, selections, spectral)
+    groups, structure = _stack_groups(spectral, rows, [r.order for r in kept], position)
     block = Block(
         members,
         selections,
         n_columns,
-        BlockStructure(members[0].statistic, tuple((key, order) for key in structure)),
+        BlockStructure(members[0].statistic, tuple(structure)),
         tuple(group["pure"] for group in groups),
         {},
     )
@@ -172,7 +172,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         "mask": block.pack(mask, fill=False),
         "background": block.pack(backgrounds),
         "groups": [{k: v for k, v in group.items() if k != "pure"} for group in groups],
-        **responses,
+        **_stack_responses(rows, kept, n_columns),
     }
     if norms:
         block.arrays["norms"] = {
@@ -183,21 +183,12 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
     return block
 
 
-def _fold_once(measurement: Measurement, pair: _Pair, norm_index: int | None) -> NDArray[np.float64]:
-    """Return the counts of a frozen spectrum, shape (n_bins,), for unit amplitude if ``norm_index`` is given."""
+def _fold_once(pair: _Pair, norm_index: int | None) -> NDArray[np.float64]:
+    """Return the counts of a frozen spectrum, for unit amplitude if ``norm_index`` is given."""
     values = np.array([p.engine_value for p in pair.parameters])
     if norm_index is not None:
         values[norm_index] = 1.0
-    with np.errstate(over="ignore", under="ignore"):
-        flux = bin_flux(
-            pair.pure,
-            measurement.energy_min,
-            measurement.energy_max,
-            values,
-            pair.pure.arrays,
-            measurement_order(measurement),
-        )
-    return np.broadcast_to(flux, measurement.energy_min.shape) @ response(measurement, pair.model.apply_irf)
+    return fold(pair.measurement.response(pair.model), pair.pure, values)
 
 
 def _pack_templates(block: Block, norms: list[tuple[_Pair, NDArray[np.float64]]]) -> NDArray[np.float64]:
@@ -208,70 +199,77 @@ def _pack_templates(block: Block, norms: list[tuple[_Pair, NDArray[np.float64]]]
     return templates
 
 
-def _stack_responses(
-    members: list[Measurement],
-    selections: list[NDArray[np.intp]],
-    pairs: list[_Pair],
-    n_columns: int,
-) -> tuple[_Rows, dict[str, Any]]:
-    """Stack the responses in use, restricted to the fit range and to true energies that reach it.
-
-    Returns the row of each (measurement, exposure, edisp) and the stacked arrays.
-    """
+def _keep_responses(
+    members: list[Measurement], selections: list[NDArray[np.intp]], pairs: list[_Pair]
+) -> tuple[_Rows, list[Response]]:
+    """Return the responses in use, restricted to the fit range and to true energies that reach it."""
     rows: _Rows = {}
-    kept: list[tuple[NDArray[np.float64], ...]] = []
+    kept: list[Response] = []
     for pair in pairs:
-        irf = pair.model.apply_irf
-        key = (pair.row, irf["exposure"], irf["edisp"])
+        measurement = members[pair.row]
+        key = (pair.row, measurement.response_key(pair.model))
         if key in rows:
             continue
         rows[key] = len(kept)
-        measurement = members[pair.row]
-        matrix = response(measurement, irf)[:, selections[pair.row]]
+        response = measurement.response(pair.model)
+        matrix = response.matrix[:, selections[pair.row]]
         reach = np.flatnonzero(np.any(matrix != 0, axis=1))
-        kept.append((matrix[reach], measurement.energy_min[reach], measurement.energy_max[reach]))
+        kept.append(
+            Response(response.energy_min[reach], response.energy_max[reach], matrix[reach], response.order)
+        )
+    return rows, kept
+
+
+def _stack_responses(rows: _Rows, kept: list[Response], n_columns: int) -> dict[str, Any]:
+    """Stack responses, padded to one shape."""
     if not kept:
-        return rows, {}
-    n_true = _padded(max(len(matrix) for matrix, _, _ in kept))
+        return {}
+    n_true = _padded(max(len(r.matrix) for r in kept))
     stacked = {
         "response": np.zeros((len(kept), n_true, n_columns)),
         # Padded true energies have no response; any bin with a finite flux will do.
         "energy_min": np.full((len(kept), n_true), 1.0),
         "energy_max": np.full((len(kept), n_true), 1.1),
-        "row": np.array([row for row, _, _ in rows]),
+        "row": np.array([row for row, _ in rows]),
     }
-    for i, (matrix, low, high) in enumerate(kept):
-        stacked["response"][i, : matrix.shape[0], : matrix.shape[1]] = matrix
-        stacked["energy_min"][i, : len(low)] = low
-        stacked["energy_max"][i, : len(high)] = high
-    return rows, stacked
+    for i, response in enumerate(kept):
+        n, m = response.matrix.shape
+        stacked["response"][i, :n, :m] = response.matrix
+        stacked["energy_min"][i, :n] = response.energy_min
+        stacked["energy_max"][i, :n] = response.energy_max
+    return stacked
 
 
 def _stack_groups(
-    pairs: list[_Pair], rows: _Rows, position: dict[int, int]
-) -> tuple[list[dict[str, Any]], list[Hashable]]:
-    """Stack the spectra that share their code, in order of first appearance."""
-    grouped: dict[Hashable, list[_Pair]] = {}
+    pairs: list[_Pair], rows: _Rows, orders: list[int], position: dict[int, int]
+) -> tuple[list[dict[str, Any]], list[tuple[Hashable, int]]]:
+    """Stack the spectra that share their code, in order of first appearance.
+
+    Returns the groups, and for each its key and quadrature order.
+    """
+    grouped: dict[Hashable, list[tuple[_Pair, int]]] = {}
     for pair in pairs:
+        row = rows[pair.row, pair.measurement.response_key(pair.model)]
         shapes = tuple(np.shape(a) for a in pair.pure.arrays)
-        grouped.setdefault((pair.pure.key, shapes), []).append(pair)
-    groups = []
+        grouped.setdefault((pair.pure.key, shapes, orders[row] == 0), []).append((pair, row))
+    groups, structure = [], []
     for members in grouped.values():
-        pure = members[0].pure
-        irfs = [(p.row, p.model.apply_irf["exposure"], p.model.apply_irf["edisp"]) for p in members]
+        pure = members[0][0].pure
+        index = [[position[id(q)] for q in pair.parameters] for pair, _ in members]
+        response_rows = [row for _, row in members]
         groups.append(
             {
                 "pure": pure,
-                "index": np.array([[position[id(q)] for q in p.parameters] for p in members]).reshape(
-                    len(members), pure.n_parameters
-                ),
-                "response_row": np.array([rows[irf] for irf in irfs]),
+                "index": np.array(index, dtype=int).reshape(len(members), pure.n_parameters),
+                "response_row": np.array(response_rows),
                 "arrays": tuple(
-                    np.stack([np.asarray(p.pure.arrays[i]) for p in members]) for i in range(len(pure.arrays))
+                    np.stack([np.asarray(pair.pure.arrays[i]) for pair, _ in members])
+                    for i in range(len(pure.arrays))
                 ),
             }
         )
-    return groups, [key[0] if isinstance(key, tuple) else key for key in grouped]
+        structure.append((pure.key, max(orders[row] for row in response_rows)))
+    return groups, structure
 
 
 def _bind_priors(

@@ -1,15 +1,40 @@
 """What the likelihood knows of one measurement: a record of plain arrays."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.exceptions import DataError
+from villard.exceptions import DataError, ModelError
+from villard.modeling.models.spectral.core import quadrature_order
 
-__all__ = ["Measurement"]
+__all__ = ["Measurement", "Response"]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a measurement makes of the spectrum of one model: predictions are ``flux @ matrix``.
+
+    Parameters
+    ----------
+    energy_min, energy_max : array
+        Bins over which the spectrum is integrated, in TeV, shape (n_true,).
+    matrix : array
+        Predicted values per unit flux, shape (n_true, n_bins).
+    order : int
+        Gauss-Legendre nodes per bin where a spectrum has no closed integral; 0 if the flux is the
+        differential one at ``energy_min``.
+    """
+
+    energy_min: Array
+    energy_max: Array
+    matrix: Array
+    order: int
 
 
 @dataclass(frozen=True)
@@ -94,3 +119,34 @@ class Measurement:
     def n_true(self) -> int:
         """Number of true energy bins."""
         return len(self.energy_min)
+
+    @cached_property
+    def order(self) -> int:
+        """Quadrature order for the true energy bins; 0 if the measurement is differential."""
+        if self.differential:
+            return 0
+        return quadrature_order(np.append(self.energy_min, self.energy_max[-1]))
+
+    def response_key(self, model: Any) -> Hashable:
+        """Models with equal keys share their response, which is then kept once."""
+        return model.apply_irf["exposure"], model.apply_irf["edisp"]
+
+    def response(self, model: Any) -> Response:
+        """Return the response to a model, with the parts of it that the model asks for.
+
+        Raises
+        ------
+        ModelError
+            If the model switches energy dispersion off and the bins don't allow it.
+        """
+        exposure = self.exposure if model.apply_irf["exposure"] else np.ones(self.n_true)
+        if self.edisp is not None and model.apply_irf["edisp"]:
+            matrix = exposure[:, np.newaxis] * self.edisp
+        elif self.n_true == self.n_bins:
+            matrix = np.diag(exposure)
+        else:
+            raise ModelError(
+                f"Dataset {self.name!r}: model {model.name!r} can't switch energy dispersion off, because "
+                f"the {self.n_true} true energy bins aren't the {self.n_bins} measured ones"
+            )
+        return Response(self.energy_min, self.energy_max, matrix, self.order)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.exceptions import ModelError
-from villard.likelihood.measurement import Measurement
+from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.statistics import STATISTICS
-from villard.modeling.models.spectral.core import PureSpectrum, integrate, quadrature_order
+from villard.modeling.models.spectral.core import PureSpectrum, integrate
 
-__all__ = ["bin_flux", "measurement_order", "predict", "stat_array"]
+__all__ = ["bin_flux", "fold", "predict", "stat_array"]
 
 
 def bin_flux(
@@ -47,25 +46,12 @@ def bin_flux(
     return integrate(lambda energy: pure.evaluate(energy, parameters, arrays), energy_min, energy_max, order)
 
 
-def measurement_order(measurement: Measurement) -> int:
-    """Return the quadrature order for a measurement's true energy bins; 0 if it is differential."""
-    if measurement.differential:
-        return 0
-    return quadrature_order(np.append(measurement.energy_min, measurement.energy_max[-1]))
-
-
-def response(measurement: Measurement, apply_irf: dict[str, bool]) -> NDArray[np.float64]:
-    """Return counts per unit flux of each true energy bin, shape (n_true, n_bins), for a model's switches."""
-    exposure = measurement.exposure if apply_irf["exposure"] else np.ones(measurement.n_true)
-    edisp = measurement.edisp if apply_irf["edisp"] else None
-    if edisp is not None:
-        return exposure[:, np.newaxis] * edisp
-    if measurement.n_true != measurement.n_bins:
-        raise ModelError(
-            f"Dataset {measurement.name!r}: a model can't switch energy dispersion off, because the "
-            f"{measurement.n_true} true energy bins aren't the {measurement.n_bins} measured ones"
-        )
-    return np.diag(exposure)
+def fold(response: Response, pure: PureSpectrum, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the predicted values of one spectrum, shape (n_bins,); ``parameters`` in the engine's units."""
+    low, high = response.energy_min, response.energy_max
+    with np.errstate(over="ignore", under="ignore"):
+        flux = bin_flux(pure, low, high, parameters, pure.arrays, response.order)
+    return np.asarray(np.broadcast_to(flux, low.shape) @ response.matrix)
 
 
 def predict(measurement: Measurement, models: Iterable[Any]) -> NDArray[np.float64]:
@@ -84,18 +70,9 @@ def predict(measurement: Measurement, models: Iterable[Any]) -> NDArray[np.float
         Sum of the models' predictions, shape (n_bins,).
     """
     total = np.zeros(measurement.n_bins)
-    order = measurement_order(measurement)
     for model in models:
-        pure = model.spectral_model.pure()
         values = np.array([p.engine_value for p in model.spectral_model.parameters])
-        with np.errstate(over="ignore", under="ignore"):
-            flux = bin_flux(pure, measurement.energy_min, measurement.energy_max, values, pure.arrays, order)
-            flux = np.broadcast_to(flux, measurement.energy_min.shape)
-        irf = model.apply_irf
-        if irf["exposure"] and irf["edisp"] and measurement.edisp is not None:
-            total += (flux * measurement.exposure) @ measurement.edisp
-        else:
-            total += flux @ response(measurement, irf)
+        total += fold(measurement.response(model), model.spectral_model.pure(), values)
     return total
 
 
