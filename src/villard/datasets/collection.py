@@ -367,6 +367,17 @@ class Datasets(MutableSequence[Any]):
         if filename_models is not None:
             check_overwrite(filename_models, overwrite)
         entries = [d.to_dict() for d in self._datasets]
+        paths = [
+            p
+            for d, entry in zip(self._datasets, entries, strict=True)
+            for p in d._paths(path.parent / entry["filename"])
+        ]
+        for p in paths:
+            check_overwrite(p, overwrite)
+            if paths.count(p) > 1:
+                raise DataError(
+                    f"Two datasets of {self.names} would be written to {p}: give them other names"
+                )
         for dataset, entry in zip(self._datasets, entries, strict=True):
             dataset.write(Path(path.parent) / entry["filename"], overwrite=overwrite)
         with atomic_write(path, overwrite) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -110,7 +111,13 @@ class Dataset(ABC):
 
     @abstractmethod
     def copy(self, name: str | None = None) -> Self:
-        """Return a copy without models that shares nothing with the dataset; with a random name by default."""
+        """Return a copy without models that shares nothing with the dataset; its name is random by default.
+
+        Parameters
+        ----------
+        name : str, optional
+            Name of the copy.
+        """
 
     @property
     @abstractmethod
@@ -131,7 +138,15 @@ class Dataset(ABC):
     @property
     def _filename(self) -> str:
         """File name that goes with the name, for `Datasets.write`."""
-        return f"{self.name}.fits"
+        return f"{self._name_in_files}.fits"
+
+    @property
+    def _name_in_files(self) -> str:
+        return re.sub(r"[^\w.+-]", "_", self.name)
+
+    def _paths(self, path: Path) -> list[Path]:
+        """Return all files that `write` makes for a file name."""
+        return [path]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the dataset in a YAML file."""

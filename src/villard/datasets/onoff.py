@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from villard.datasets.core import get_random_state
+from villard.datasets.plot import poisson_interval
 from villard.datasets.slots import CountsMap
 from villard.datasets.spectrum import SpectrumDataset
 from villard.datasets.transform import join
@@ -277,11 +279,29 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         alpha = ratio(background, off, default=total)
         self.acceptance_off = self._as_map(ratio(acceptance, alpha, default=acceptance_off))
 
+    # Plots
+
+    def _background_errors(self) -> list[Array]:
+        low, high = poisson_interval(self.counts_off.data.reshape(-1))
+        alpha, off = self._alpha_array(), self.counts_off.data.reshape(-1)
+        alpha = np.where(np.isfinite(alpha), alpha, 0.0)
+        return [alpha * (off - low), alpha * (high - off)]
+
+    def _excess_errors(self) -> list[Array]:
+        # Upwards fluctuations of the background lower the excess.
+        on, off = self._counts_errors(), self._background_errors()
+        return [np.hypot(on[0], off[1]), np.hypot(on[1], off[0])]
+
     # Files
 
     @property
     def _filename(self) -> str:
-        return f"pha_obs{self.name}.fits"
+        return f"pha_obs{self._name_in_files}.fits"
+
+    def _paths(self, path: Path) -> list[Path]:
+        from villard.datasets.ogip_write import ogip_paths
+
+        return list(ogip_paths(path).values())
 
     @classmethod
     def read(

@@ -76,7 +76,7 @@ class SpectrumTransforms:
         if self.edisp is not None:
             parts["edisp"] = self.edisp.slice_by_idx(dict(slices))
         elif bool(reco) != bool(true) and self.exposure is not None:
-            parts["edisp"] = _diagonal(self).slice_by_idx(dict(slices))
+            parts["edisp"] = diagonal(self).slice_by_idx(dict(slices))
         return type(self)(**parts, name=name)
 
     def slice_by_energy(
@@ -143,7 +143,7 @@ class SpectrumTransforms:
         for key, values in self._joined_arrays(idx, safe).items():
             parts[key] = RegionNDMap(new_geom, data=values.reshape(-1, 1, 1), meta=parts[key].meta)
         if self.edisp is not None or self.exposure is not None:
-            kernel = _diagonal(self) if self.edisp is None else self.edisp
+            kernel = diagonal(self) if self.edisp is None else self.edisp
             matrix = join(np.where(safe, kernel.pdf_matrix, 0.0), idx)
             parts["edisp"] = EDispKernel([kernel.axes["energy_true"], new_axis], matrix, meta=kernel.meta)
         return type(self)(**parts, name=name)
@@ -222,7 +222,7 @@ class SpectrumTransforms:
         if self.mask_fit is not None:
             self.mask_fit.data = self.mask_fit.data & safe
         if self.edisp is not None or self.exposure is not None:
-            kernel = _diagonal(self) if self.edisp is None else self.edisp
+            kernel = diagonal(self) if self.edisp is None else self.edisp
             self.edisp = kernel.copy(data=np.where(safe.reshape(-1), kernel.pdf_matrix, 0.0))
 
     def _stack_maps(self: Any, other: Any) -> None:
@@ -267,7 +267,7 @@ def join(values: Array, idx: NDArray[np.intp]) -> Array:
     return np.add.reduceat(values[..., : idx[-1]], idx[:-1], axis=-1)
 
 
-def _diagonal(dataset: Any) -> EDispKernel:
+def diagonal(dataset: Any) -> EDispKernel:
     return EDispKernel.from_diagonal_response(
         dataset.exposure.geom.axes["energy_true"], dataset._geom.axes["energy"]
     )
@@ -280,7 +280,7 @@ def stacked_edisp(first: Any, second: Any) -> EDispKernel | None:
     """
     if first.edisp is None and second.edisp is None:
         return None
-    kernels = [_diagonal(d) if d.edisp is None else d.edisp for d in (first, second)]
+    kernels = [diagonal(d) if d.edisp is None else d.edisp for d in (first, second)]
     one, two = first.exposure, second.exposure
     weights = [one.data.reshape(-1), two.quantity.to_value(one.unit).reshape(-1)]
     total = weights[0] + weights[1]

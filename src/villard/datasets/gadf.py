@@ -1,0 +1,127 @@
+"""Spectrum datasets in one FITS file: each map as an extension, in Gammapy's layout."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+
+from villard.exceptions import DataError, FileFormatError
+from villard.irf import EDispKernel
+from villard.maps import RegionGeom, RegionNDMap
+from villard.maps.fits import open_fits, write_fits
+
+__all__ = ["gadf_from_hdulist", "read_gadf", "to_gadf", "write_gadf"]
+
+
+def read_gadf(cls: type[Any], filename: str | os.PathLike[str], name: str | None) -> Any:
+    """Read a dataset of a class from a file; see `SpectrumDataset.read`."""
+    from villard.datasets.ogip import find_file
+
+    path = find_file(filename)
+    with open_fits(path) as hdulist:
+        return gadf_from_hdulist(cls, hdulist, name, str(path))
+
+
+def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, where: str) -> Any:
+    """Make a dataset of a class from FITS extensions.
+
+    Parameters
+    ----------
+    cls : type
+        `SpectrumDataset` or `SpectrumDatasetOnOff`.
+    hdulist : `~astropy.io.fits.HDUList`
+        Extensions.
+    name : str, optional
+        Name; that of the keyword NAME by default.
+    where : str
+        File, for messages.
+    """
+    header = hdulist[0].header
+    if "COUNTS" not in hdulist:
+        found = ", ".join(hdu.name or "(no name)" for hdu in hdulist)
+        raise FileFormatError(f"{where}: expected an extension COUNTS, found {found}")
+    parts: dict[str, Any] = {}
+    for key in (*cls._map_names, "exposure"):
+        if key.upper() in hdulist:
+            parts[key] = RegionNDMap.from_hdulist(hdulist, hdu=key.upper(), format="gadf", where=where)
+            if key.startswith("mask"):
+                parts[key] = parts[key].copy(data=parts[key].data.astype(bool))
+    if "exposure" in parts and "LIVETIME" in header:
+        parts["exposure"].meta["livetime"] = u.Quantity(_number(header, "LIVETIME", where), "s")
+    if "EDISP" in hdulist:
+        parts["edisp"] = _kernel(hdulist, where)
+    if "GTI" in hdulist:
+        from villard.data.gti import GTI
+
+        parts["gti"] = GTI.from_table_hdu(hdulist["GTI"], where)
+    if "STATTYPE" in header:
+        parts["stat_type"] = str(header["STATTYPE"]).strip()
+    name = str(header.get("NAME", "")).strip() or None if name is None else name
+    try:
+        return cls(**parts, name=name)
+    except DataError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _number(header: fits.Header, key: str, where: str) -> float:
+    value = header[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FileFormatError(f"{where}: expected a number as keyword {key}, found {value!r}")
+    return float(value)
+
+
+def _kernel(hdulist: fits.HDUList, where: str) -> EDispKernel:
+    edisp = RegionNDMap.from_hdulist(hdulist, hdu="EDISP", format="gadf", where=where)
+    if edisp.geom.axes.names != ["energy", "energy_true"]:
+        raise FileFormatError(
+            f"{where}, extension EDISP: expected the axes energy and energy_true, "
+            f"found {edisp.geom.axes.names}"
+        )
+    return EDispKernel([edisp.geom.axes["energy_true"], edisp.geom.axes["energy"]], edisp.data[:, :, 0, 0])
+
+
+def to_gadf(dataset: Any) -> fits.HDUList:
+    """Return a dataset as FITS extensions."""
+    hdulist = fits.HDUList([fits.PrimaryHDU()])
+    header = hdulist[0].header
+    header["NAME"], header["STATTYPE"] = _ascii(dataset.name, dataset.name), dataset.stat_type
+    if np.isfinite(dataset.livetime.value):
+        header["LIVETIME"] = (float(dataset.livetime.to_value("s")), "s")
+    for key in (*dataset._map_names, "exposure"):
+        value = getattr(dataset, key)
+        if value is not None:
+            hdulist += value.to_hdulist(format="gadf", hdu=key.upper())[1:]
+    if dataset.edisp is not None:
+        hdulist += _kernel_hdus(dataset)
+    if dataset.gti is not None:
+        hdulist.append(dataset.gti.to_table_hdu())
+    return hdulist
+
+
+def _ascii(text: str, name: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise DataError(f"Dataset {name!r}: FITS files need names of plain (ASCII) characters")
+    return text
+
+
+def _kernel_hdus(dataset: Any) -> list[Any]:
+    kernel = dataset.edisp
+    axis_true, axis = kernel.axes
+    geom = RegionGeom(dataset._geom.region, axes=[axis, axis_true])
+    matrix = RegionNDMap(geom, data=kernel.pdf_matrix[:, :, np.newaxis, np.newaxis])
+    hdus = list(matrix.to_hdulist(format="gadf", hdu="EDISP")[1:])
+    if dataset.exposure is not None:
+        # Gammapy needs these weights to stack the energy dispersion.
+        squashed = geom.squash("energy")
+        weights = RegionNDMap(squashed, data=dataset.exposure.data[:, np.newaxis], unit=dataset.exposure.unit)
+        hdus += list(weights.to_hdulist(format="gadf", hdu="EDISP_EXPOSURE")[1:])
+    return hdus
+
+
+def write_gadf(dataset: Any, filename: str | os.PathLike[str], overwrite: bool) -> None:
+    """Write a dataset to a file; see `SpectrumDataset.write`."""
+    write_fits(to_gadf(dataset), filename, overwrite=overwrite)
