@@ -1,14 +1,17 @@
+import io
+import warnings
+
 import astropy.units as u
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from villard.exceptions import DataError, FileFormatError, OverwriteError, UnitsError
+from villard.exceptions import DataError, FileFormatError, OverwriteError, UnitsError, VillardError
 from villard.maps import Map, MapAxis, MapCoord, RegionGeom, RegionNDMap
 
 REGION = "icrs;circle(83.63, 22.01, 0.11)"
@@ -463,3 +466,25 @@ class TestPlots:
         assert [patch.get_label() for patch in ax.patches].count("used") == 1
         with pytest.raises(DataError, match="boolean map"):
             ramp().plot_mask()
+
+
+@given(data=st.data(), format=st.sampled_from(["gadf", "ogip"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_give_named_errors(data, format, tmp_path):
+    buffer = io.BytesIO()
+    ramp().to_hdulist(format=format).writeto(buffer)
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "bytes.fits"
+    path.write_bytes(bytes(content))
+    with warnings.catch_warnings():
+        # What astropy warns of is beside the point here.
+        warnings.simplefilter("ignore")
+        try:
+            RegionNDMap.read(path)
+        except VillardError as error:
+            message = str(error)
+        else:
+            message = path.name
+    assert path.name in message

@@ -34,8 +34,7 @@ class MapCoord(Mapping[str, Any]):
 
     def __init__(self, coords: Mapping[str, Any]) -> None:
         self._coords = {
-            name: value if name == "skycoord" else u.Quantity(value)
-            for name, value in coords.items()
+            name: value if name == "skycoord" else u.Quantity(value) for name, value in coords.items()
         }
 
     @property

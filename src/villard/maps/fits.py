@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -66,7 +69,8 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             # astropy only warns of a file that ends too early, and goes on with what there is.
             warnings.filterwarnings("error", message=".*truncated.*")
             warnings.filterwarnings("error", message=".*Error validating header.*")
-            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdulist:
+            # From memory, because astropy leaves a file open when it fails while opening it.
+            with fits.open(io.BytesIO(_content(path)), lazy_load_hdus=False) as hdulist:
                 yield hdulist
     except VillardError:
         raise
@@ -75,6 +79,11 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
         raise FileFormatError(
             f"{path}: expected a FITS file, but it can't be read ({type(error).__name__}: {error})"
         ) from error
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
 def write_fits(hdulist: fits.HDUList, path: str | os.PathLike[str], overwrite: bool = False) -> None:
