@@ -183,6 +183,16 @@ def test_text():
     assert len(list(axis.iter_by_edges)) == 2
 
 
+def test_plots_of_gamma_ray_energies_in_kev_are_in_tev():
+    axis = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=2).to_unit("keV")
+    assert axis.as_plot_label == "Energy [TeV]"
+    assert_allclose(axis.as_plot_edges.value, [1, 10, 100])
+    assert_allclose(axis.as_plot_center.value - axis.as_plot_xerr[0].value, [1, 10])
+    assert axis.as_plot_labels[0] == "1.00e+00 - 1.00e+01 TeV"
+    soft = MapAxis.from_energy_edges([0.3, 1, 10] * u.keV)
+    assert soft.as_plot_label == "Energy [keV]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -39,7 +39,7 @@ def plot_matrix(kernel: EDispKernel, ax: Axes | None = None, add_cbar: bool = Fa
     if not options.keys() & {"norm", "vmin", "vmax"}:
         options["norm"] = PowerNorm(gamma=0.5)
     values = np.ma.masked_equal(kernel.pdf_matrix.T, 0)
-    mesh = ax.pcolormesh(true.edges.value, reco.edges.value, values, **options)
+    mesh = ax.pcolormesh(true.as_plot_edges.value, reco.as_plot_edges.value, values, **options)
     if add_cbar:
         ax.figure.colorbar(mesh, ax=ax, label="Probability per bin")
     true.format_plot_xaxis(ax)
@@ -63,7 +63,11 @@ def plot_bias(kernel: EDispKernel, ax: Axes | None = None, **kwargs: Any) -> Axe
 
     ax = plt.gca() if ax is None else ax
     true = kernel.axes["energy_true"]
-    energy, bias, resolution = true.center, kernel.get_bias(true.center), kernel.get_resolution(true.center)
+    energy, bias, resolution = (
+        true.as_plot_center,
+        kernel.get_bias(true.center),
+        kernel.get_resolution(true.center),
+    )
     (line,) = ax.plot(energy.value, bias, **({"label": "bias"} | kwargs))
     ax.fill_between(
         energy.value,

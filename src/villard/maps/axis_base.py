@@ -279,26 +279,38 @@ class AxisBase:
     # Plots
 
     @property
+    def as_plot_unit(self) -> u.UnitBase:
+        """Unit of the axis in plots: its own, but TeV for energies in keV that gamma rays have.
+
+        OGIP files ask for keV, in which nobody reads a gamma-ray spectrum.
+        """
+        if self._unit == u.keV and self._edges[-1] >= 1e6:
+            return u.TeV
+        return self._unit
+
+    @property
     def as_plot_center(self) -> u.Quantity:
-        """Positions of points."""
-        return self.center
+        """Positions of points, in `as_plot_unit`."""
+        return self.center.to(self.as_plot_unit)
 
     @property
     def as_plot_edges(self) -> u.Quantity:
-        """Edges of steps."""
-        return self.edges
+        """Edges of steps, in `as_plot_unit`."""
+        return self.edges.to(self.as_plot_unit)
 
     @property
     def as_plot_xerr(self) -> tuple[u.Quantity, u.Quantity]:
-        """Distances from the centre to the lower and upper edge, for ``xerr``."""
-        return self.center - self.edges_min, self.edges_max - self.center
+        """Distances from the centre to the lower and upper edge, for ``xerr``, in `as_plot_unit`."""
+        unit = self.as_plot_unit
+        return (self.center - self.edges_min).to(unit), (self.edges_max - self.center).to(unit)
 
     @property
     def as_plot_labels(self) -> list[str]:
-        """One text per bin."""
+        """One text per bin, in `as_plot_unit`."""
+        edges = self.as_plot_edges.value
         return [
-            f"{lo:.2e} - {hi:.2e} {self.unit}".rstrip()
-            for lo, hi in zip(self.edges_min.value, self.edges_max.value, strict=True)
+            f"{lo:.2e} - {hi:.2e} {self.as_plot_unit}".rstrip()
+            for lo, hi in zip(edges[:-1], edges[1:], strict=True)
         ]
 
     @property
@@ -309,7 +321,7 @@ class AxisBase:
     @property
     def as_plot_label(self) -> str:
         """Label like "Energy [TeV]"."""
-        return label_with_unit(self.name, self.unit)
+        return label_with_unit(self.name, self.as_plot_unit)
 
     def format_plot_xaxis(self, ax: Axes) -> Axes:
         """Set scale and label of the x axis of a plot."""

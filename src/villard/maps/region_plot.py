@@ -48,7 +48,7 @@ def plot_map(
         values = spectrum.slice_by_idx(chosen).data.ravel() if chosen else spectrum.data.ravel()
         label = ", ".join(other.as_plot_labels[i] for other, i in zip(others, indices, strict=True))
         extra = {"label": label} if label and "label" not in kwargs else {}
-        ax.errorbar(axis.center.value, values.astype(float), xerr=xerr, **(extra | options))
+        ax.errorbar(axis.as_plot_center.value, values.astype(float), xerr=xerr, **(extra | options))
     axis.format_plot_xaxis(ax)
     ax.set_ylabel(label_with_unit("Data", spectrum.unit))
     _set_yscale(ax, spectrum.data)
@@ -60,7 +60,7 @@ def plot_map(
 def plot_map_hist(spectrum: RegionNDMap, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Plot values as steps; see `RegionNDMap.plot_hist`."""
     ax, axis = _axes(ax), spectrum.geom.axes[_single_axis(spectrum, None)]
-    ax.stairs(spectrum.data.ravel().astype(float), axis.edges.value, **kwargs)
+    ax.stairs(spectrum.data.ravel().astype(float), axis.as_plot_edges.value, **kwargs)
     axis.format_plot_xaxis(ax)
     ax.set_ylabel(label_with_unit("Data", spectrum.unit))
     _set_yscale(ax, spectrum.data)
@@ -79,7 +79,7 @@ def plot_map_mask(mask: RegionNDMap, ax: Axes | None = None, **kwargs: Any) -> A
     ax, axis = _axes(ax), mask.geom.axes[_single_axis(mask, None)]
     options: dict[str, Any] = {"color": "k", "alpha": 0.05, "lw": 0} | kwargs
     step = np.diff(np.concatenate([[0], mask.data.ravel().astype(int), [0]]))
-    edges = axis.edges.value
+    edges = axis.as_plot_edges.value
     for start, stop in zip(np.flatnonzero(step == 1), np.flatnonzero(step == -1), strict=True):
         ax.axvspan(edges[start], edges[stop], **options)
         # One entry in the legend for all ranges.
