@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -308,10 +309,7 @@ class AxisBase:
     def as_plot_labels(self) -> list[str]:
         """One text per bin, in `as_plot_unit`."""
         edges = self.as_plot_edges.value
-        return [
-            f"{lo:.2e} - {hi:.2e} {self.as_plot_unit}".rstrip()
-            for lo, hi in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        return [f"{lo:.2e} - {hi:.2e} {self.as_plot_unit}".rstrip() for lo, hi in pairwise(edges)]
 
     @property
     def as_plot_scale(self) -> str:
