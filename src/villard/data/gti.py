@@ -80,8 +80,9 @@ class GTI:
         """
         from astropy.time import Time
 
-        reference = Time(reference_time)
-        reference = Time(reference, scale="tt") if isinstance(reference_time, str) else reference
+        # Text says nothing of a time scale: TT, that of GTIs in files.
+        scale = {"scale": "tt"} if isinstance(reference_time, str) else {}
+        reference = Time(reference_time, **scale)
         days = int(np.floor(reference.mjd))
         mjd_ref = (days, float((reference.jd1 - 2400000.5 - days) + reference.jd2))
         seconds = []

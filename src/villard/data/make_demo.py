@@ -96,9 +96,7 @@ def make_dataset(observation: Observation) -> SpectrumDatasetOnOff:
         name=observation.name,
         counts=RegionNDMap(geom),
         background=RegionNDMap(geom, data=background.reshape(geom.data_shape)),
-        exposure=RegionNDMap(
-            geom_true, data=exposure, unit="cm2 s", meta={"livetime": observation.livetime}
-        ),
+        exposure=RegionNDMap(geom_true, data=exposure, unit="cm2 s", meta={"livetime": observation.livetime}),
         edisp=EDispKernel.from_gauss(energy_true, energy, energy_resolution(center)),
         mask_safe=geom.energy_mask(energy_min=observation.threshold * u.TeV),
         gti=GTI.create(observation.start, observation.start + observation.livetime, "2026-01-15T21:00:00"),

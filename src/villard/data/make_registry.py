@@ -28,12 +28,12 @@ SETS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "ebl": (
         "Optical depth of the extragalactic background light, five models",
-        f"{_NC}, see ebl/README.md",
+        _NC,
         ["ebl/*.md", "ebl/*.fits.gz"],
     ),
     "hawc-crab": (
         "Crab Nebula, flux points of HAWC",
-        f"{_NC}, see hawc/crab_flux/LICENCE.rst",
+        _NC,
         ["hawc/crab_flux/*.rst", "hawc/crab_flux/*.fits"],
     ),
     "flux-points": (

@@ -1,0 +1,14 @@
+"""A whole analysis from its configuration: what ``villard fit`` and ``villard demo`` run."""
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "AnalysisResult": "run",
+    "prepare": "run",
+    "run_analysis": "run",
+    "write_results": "write",
+}
+
+__all__ = sorted(_EXPORTS)
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -1,0 +1,213 @@
+"""The command ``villard``. Commands import what they need when they run, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from villard import __version__
+from villard.exceptions import FitError, VillardError
+
+if TYPE_CHECKING:
+    from villard.analysis import AnalysisResult
+    from villard.config import AnalysisConfig
+
+__all__ = ["app", "main"]
+
+FIT_FAILED = 1
+BAD_INPUT = 2
+
+app = typer.Typer(
+    name="villard",
+    help="Gamma-ray spectra: fits on one compiled likelihood with exact derivatives.",
+    epilog="Exit codes: 0 done, 1 a fit failed, 2 wrong input or usage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+data_app = typer.Typer(help="Public data sets: list and download.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error occurred.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@contextmanager
+def _clean_errors(debug: bool) -> Iterator[None]:
+    """Turn wrong input into one message and an exit code."""
+    try:
+        yield
+    except (VillardError, OSError) as error:
+        if debug:
+            raise
+        console = _console(stderr=True)
+        console.print("Error:", style="red", end=" ")
+        console.print(str(error), soft_wrap=True)
+        raise typer.Exit(FIT_FAILED if isinstance(error, FitError) else BAD_INPUT) from None
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    # Names and messages may have square brackets, which aren't meant as markup.
+    return Console(stderr=stderr, markup=False, highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def fit(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/cli.md for its keys.")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="Where results go, instead of output.folder.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fit models to data as a configuration file says.
+
+    Writes the result as YAML, tables as ECSV and plots as PNG into one folder.
+    """
+    with _clean_errors(debug):
+        from villard.config import read_config
+
+        _run(read_config(config), folder, overwrite)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="Where results go.")] = Path("villard-demo"),
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the simulated source that comes with the package; needs no other data."""
+    with _clean_errors(debug):
+        from villard.config import read_config
+        from villard.data import demo_path
+
+        _run(read_config(demo_path("demo.yaml")), folder, overwrite)
+
+
+def _run(config: AnalysisConfig, folder: Path | None, overwrite: bool) -> None:
+    from villard.analysis.run import run_analysis
+    from villard.analysis.write import check_folder, write_results
+
+    folder = Path(config.output.folder) if folder is None else folder
+    overwrite = overwrite or config.output.overwrite
+    # Before the work, so that nobody waits for a result that can't be written.
+    check_folder(folder, overwrite)
+    with _console(stderr=True).status("") as status:
+        result = run_analysis(config, report=lambda message: status.update(f"{message} …"))
+        status.update("Writing results …")
+        paths = write_results(result, folder, plots=config.output.plots, overwrite=overwrite)
+    _print_result(result)
+    typer.echo(f"Wrote {len(paths)} files to {folder}{'' if str(folder).endswith('/') else '/'}")
+    if not result.fit.success:
+        typer.echo(f"The fit failed: {result.fit.message}", err=True)
+        raise typer.Exit(FIT_FAILED)
+
+
+def _print_result(result: AnalysisResult) -> None:
+    from rich.table import Table
+
+    console = _console()
+    console.print(str(result.fit))
+    asymmetric = {row["name"]: row for row in result.intervals} if result.intervals is not None else {}
+    table = Table("parameter", "value", "error", box=None, pad_edge=False)
+    if asymmetric:
+        table.add_column("-/+")
+    table.add_column("unit")
+    models = result.fit.models
+    for parameter in models.parameters.unique_parameters:
+        name = models.unique_name(parameter)
+        row = [name, f"{parameter.value:.4g}", "frozen" if parameter.frozen else f"{parameter.error:.2g}"]
+        if asymmetric:
+            errors = asymmetric.get(name)
+            row.append("" if errors is None else f"-{errors['errn']:.2g} / +{errors['errp']:.2g}")
+        table.add_row(*row, str(parameter.unit))
+    console.print(table)
+
+
+@data_app.command("list")
+def data_list(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where to look for them. Default: $GAMMAPY_DATA.")
+    ] = None,
+) -> None:
+    """List the data sets that can be downloaded by name."""
+    from rich.table import Table
+
+    from villard.data.registry import default_folder, public_data
+
+    folder = default_folder() if folder is None else folder
+    table = Table("name", "files", "size", "here", "licence", "description", box=None, pad_edge=False)
+    for entry in public_data().values():
+        here = sum((folder / file.path).exists() for file in entry.files)
+        state = "yes" if here == len(entry.files) else f"{here} of {len(entry.files)}" if here else "no"
+        size = f"{entry.size / 1e6:.2f} MB"
+        table.add_row(entry.name, str(len(entry.files)), size, state, entry.licence, entry.description)
+    _console().print(table)
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="Name, as `villard data list` shows it.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where to. Default: $GAMMAPY_DATA, or gammapy-data if it isn't set."),
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Address of a mirror.")] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Download a data set and check each file by its hash. Needs the extra `data`."""
+    with _clean_errors(debug):
+        from villard.data.registry import download, public_data
+
+        with _console(stderr=True).status("Downloading …") as status:
+            folder = download(
+                name,
+                folder,
+                url=url,
+                overwrite=overwrite,
+                progress=lambda file: status.update(f"{file.path}"),
+            )
+        entry = public_data()[name]
+        typer.echo(f"{name}: {len(entry.files)} files in {folder} (licence: {entry.licence})")
+        typer.echo(f"export GAMMAPY_DATA={folder.resolve()}")
+
+
+@app.command()
+def info() -> None:
+    """Show versions, fit backends, devices and the compilation cache, as for a bug report."""
+    from rich.table import Table
+
+    from villard.utils.info import collect_info
+
+    for title, entries in collect_info().items():
+        table = Table(title, "", box=None, pad_edge=False, min_width=30)
+        for key, value in entries.items():
+            table.add_row(key, value)
+        _console().print(table)
+        typer.echo()
+
+
+if __name__ == "__main__":
+    main()
