@@ -1,0 +1,31 @@
+"""Energies at which a spectrum has a given flux."""
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+__all__ = ["inverse_all"]
+
+_N_GRID = 400
+
+
+def inverse_all(model: Any, value: Any, energy_min: Any, energy_max: Any) -> u.Quantity:
+    """Return all energies between two bounds at which the flux is ``value``, increasing."""
+    from scipy.optimize import brentq
+
+    target = float(u.Quantity(value).to_value(model.output_unit))
+    low, high = (u.Quantity(e).to_value("TeV") for e in (energy_min, energy_max))
+
+    def difference(log_energy: Any) -> Any:
+        flux = model(np.exp(log_energy) * u.TeV).to_value(model.output_unit)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # On the logarithm, where the flux is positive, roots are found to the same relative accuracy.
+            return np.log(flux / target) if target > 0 else flux - target
+
+    grid = np.linspace(np.log(low), np.log(high), _N_GRID)
+    values = difference(grid)
+    roots = [grid[i] for i in np.flatnonzero(values == 0)]
+    for i in np.flatnonzero(values[:-1] * values[1:] < 0):
+        roots.append(brentq(difference, grid[i], grid[i + 1], xtol=1e-14, rtol=1e-13))
+    return u.Quantity(np.exp(np.sort(roots)), "TeV")
