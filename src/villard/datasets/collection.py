@@ -12,6 +12,7 @@ import astropy.units as u
 import numpy as np
 
 from villard.datasets.core import Dataset, get_dataset_class
+from villard.datasets.transform import check_stackable
 from villard.exceptions import ConfigError, DataError, FileFormatError, ModelError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
@@ -231,6 +232,8 @@ class Datasets(MutableSequence[Any]):
         first = self._datasets[0]
         if not hasattr(first, "stack"):
             raise DataError(f"Dataset {first.name!r}: a {type(first).__name__} can't be stacked")
+        for dataset in self._datasets[1:]:
+            check_stackable(first, dataset)
         stacked = first.to_masked(name=name)
         for dataset in self._datasets[1:]:
             stacked.stack(dataset, nan_to_num=nan_to_num)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
+_LINKS = ("BACKFILE", "ANCRFILE", "RESPFILE")
 # Keywords that are kept as `meta` of the dataset.
 _META = ("OBS_ID", "TELESCOP", "INSTRUME", "OBJECT", "RA_OBJ", "DEC_OBJ", "DATE-OBS", "DATE-END")
 # Largest relative error of rates kept with 32 bit, times exposure.
@@ -61,7 +62,7 @@ class PHA:
     axis: MapAxis | None
     gti: GTI | None
     region: Any
-    header: fits.Header
+    header: dict[str, Any]
 
     def linked(self, keyword: str) -> Path | None:
         """Path of the file that a keyword names, or `None` if it names none."""
@@ -122,11 +123,8 @@ def read_onoff(
 
 
 def _default_name(pha: PHA) -> str:
-    # Stacked files have one OBS_ID for each of their observations.
-    ids = [card.value for card in pha.header.cards if card.keyword == "OBS_ID"]
-    if len(ids) == 1 and str(ids[0]).strip():
-        return str(ids[0]).strip()
-    return pha.path.name.split(".")[0]
+    name = str(pha.header.get("OBS_ID", "")).strip()
+    return name or pha.path.name.split(".")[0]
 
 
 def _read_background(pha: PHA) -> PHA:
@@ -264,8 +262,18 @@ def read_pha(hdulist: fits.HDUList, path: Path) -> PHA:
         axis=axis,
         gti=_gti(hdulist, where),
         region=region_from_hdu(hdulist, "REGION", where),
-        header=hdu.header,
+        header=_header(hdu),
     )
+
+
+def _header(hdu: fits.BinTableHDU) -> dict[str, Any]:
+    """Return the keywords that are needed once the file is closed; damaged cards are found here."""
+    keys = {key for key in (*_LINKS, *_META) if key in hdu.header}
+    # Stacked files have one OBS_ID for each of their observations, none of which is that of the stack.
+    if "OBS_ID" in keys and hdu.header.count("OBS_ID") > 1:
+        keys.remove("OBS_ID")
+    values = {key: hdu.header[key] for key in keys}
+    return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
 
 
 def _counts(hdu: fits.BinTableHDU, exposure: float, where: str) -> Array:
@@ -338,7 +346,7 @@ def _group_starts(hdu: fits.BinTableHDU, n_channels: int, where: str) -> NDArray
                 f"{where}, extension {hdu.name}: expected GROUPING of -1, 0 or 1, found {values}"
             )
         return None
-    if "GROUPING" in hdu.header or values[0] == -1 or np.any(~np.isin(values, (-1, 0, 1))):
+    if values[0] == -1 or np.any(~np.isin(values, (-1, 0, 1))):
         raise FileFormatError(
             f"{where}, extension {hdu.name}: expected a column GROUPING of -1, 0 or 1 that begins a group, "
             f"found {values[:8]}"

@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 
 _LABELS = {
     "diff": "data - model\n[counts]",
-    "diff/sqrt(model)": r"(data - model) / $\sqrt{\mathrm{model}}$",
-    "diff/model": "(data - model) / model",
+    "diff/sqrt(model)": "(data - model)\n" r"/ $\sqrt{\mathrm{model}}$",
+    "diff/model": "(data - model)\n/ model",
 }
 
 
@@ -288,12 +288,12 @@ class SpectrumPlots:
         axis = values.geom.axes["energy"]
         xerr = [error.value for error in axis.as_plot_xerr]
         arguments = {"fmt": ".", "capsize": 0, "lw": 1, "xerr": xerr, "yerr": yerr} | options
-        ax.errorbar(axis.center.value, values.data.reshape(-1).astype(float), **arguments)
+        ax.errorbar(axis.as_plot_center.value, values.data.reshape(-1).astype(float), **arguments)
         axis.format_plot_xaxis(ax)
 
     def _stairs(self: Any, ax: Axes, values: Any, options: dict[str, Any]) -> None:
         axis = values.geom.axes["energy"]
-        ax.stairs(values.data.reshape(-1), axis.edges.value, **({"lw": 1.5} | options))
+        ax.stairs(values.data.reshape(-1), axis.as_plot_edges.value, **({"lw": 1.5} | options))
         axis.format_plot_xaxis(ax)
 
     def _log_scale(self: Any, ax: Axes) -> None:

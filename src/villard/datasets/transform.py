@@ -17,7 +17,7 @@ from villard.maps import MapAxis, RegionGeom, RegionNDMap
 if TYPE_CHECKING:
     from villard.datasets.spectrum import SpectrumDataset
 
-__all__ = ["SpectrumTransforms", "stacked_edisp"]
+__all__ = ["SpectrumTransforms", "check_stackable", "diagonal", "join", "stacked_edisp"]
 
 Array = NDArray[np.float64]
 
@@ -196,7 +196,7 @@ class SpectrumTransforms:
         DataError
             If type or axes differ, or one of the datasets lacks a part that the other has.
         """
-        _check_stackable(self, other)
+        check_stackable(self, other)
         other = other.to_masked(name=other.name)
         if nan_to_num:
             _nan_to_num(other)
@@ -268,6 +268,7 @@ def join(values: Array, idx: NDArray[np.intp]) -> Array:
 
 
 def diagonal(dataset: Any) -> EDispKernel:
+    """Return the energy dispersion of a dataset that has none: energies are measured exactly."""
     return EDispKernel.from_diagonal_response(
         dataset.exposure.geom.axes["energy_true"], dataset._geom.axes["energy"]
     )
@@ -289,7 +290,8 @@ def stacked_edisp(first: Any, second: Any) -> EDispKernel | None:
     return kernels[0].copy(data=matrix)
 
 
-def _check_stackable(first: Any, second: Any) -> None:
+def check_stackable(first: Any, second: Any) -> None:
+    """Raise `DataError` if two datasets can't be stacked; the message names both."""
     if type(first) is not type(second):
         raise DataError(
             f"Datasets {first.name!r} and {second.name!r}: only datasets of one type can be stacked, "
