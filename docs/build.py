@@ -126,11 +126,12 @@ def highlight(code: str, language: str = "python", _options: str = "") -> str:
 
 
 def markdown(text: str) -> str:
-    """Return Markdown as HTML; headings can be linked to, and links to pages become links to HTML."""
+    """Return Markdown as HTML; headings can be linked to, and links between sources lead to their pages."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"highlight": highlight}).enable("table").render(text)
-    body = re.sub(r'(href="(?!\w+:)[^"#]*)\.md(["#])', r"\1.html\2", body)
+    body = re.sub(r'href="\.\./docs/', 'href="../', body.replace('href="../examples/', 'href="examples/'))
+    body = re.sub(r'(href="(?!\w+:)[^"#]*)\.(?:md|py)(["#])', r"\1.html\2", body)
     return re.sub(
         r"<h([1-4])>(.*?)</h\1>", lambda m: f'<h{m[1]} id="{_slug(m[2])}">{m[2]}</h{m[1]}>', body
     )

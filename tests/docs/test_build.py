@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 # %%
 # ## A part
 # with text.
+# See [the page](../docs/page.md).
 x = 2
 print("twice", 2 * x)
 plt.plot([1, 2])
@@ -43,7 +44,7 @@ def source(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "examples").mkdir()
     (tmp_path / "docs" / "index.md").write_text(
-        "# Start\n\n[a](page.md#the-part) [b](examples/small.md) [c](https://example.org/x.md)\n\n"
+        "# Start\n\n[a](page.md#the-part) [b](../examples/small.py) [c](https://example.org/x.md)\n\n"
         "```python\nimport os\n```\n"
     )
     (tmp_path / "docs" / "page.md").write_text("# Page\n\n## The `part`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
@@ -61,6 +62,8 @@ def test_pages(build: ModuleType, source: Path) -> None:
     index = (out / "index.html").read_text()
     assert 'href="page.html#the-part"' in index
     assert 'href="https://example.org/x.md"' in index
+    assert 'href="examples/small.html"' in index
+    assert 'href="../page.html"' in (out / "examples" / "small.html").read_text()
     assert '<span class="kn">import</span>' in index
     assert "<td>1</td>" in (out / "page.html").read_text()
 
