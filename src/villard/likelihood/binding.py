@@ -133,7 +133,8 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
     for measurement in measurements:
         size = measurement.n_bins * (1 if measurement.edisp is None else measurement.n_true)
         bucket = int(np.log2(max(size, 1)) // 4)
-        key = (measurement.statistic, measurement.differential, bucket)
+        shapes = tuple(sorted((name, array.shape[:-1]) for name, array in measurement.data.items()))
+        key = (measurement.statistic, measurement.differential, bucket, shapes)
         groups.setdefault(key, []).append(measurement)
     return list(groups.values())
 

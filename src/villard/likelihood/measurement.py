@@ -52,7 +52,7 @@ class Measurement:
     statistic : str
         Fit statistic, a key of `villard.likelihood.statistics.STATISTICS`.
     data : dict of str to array
-        Arrays that the statistic needs, each of shape (n_bins,).
+        Arrays that the statistic needs, each of shape (n_bins,), or (…, n_bins) for tabulated profiles.
     mask : array of bool
         Bins that enter the fit, shape (n_bins,).
     energy_min, energy_max : array
@@ -84,7 +84,7 @@ class Measurement:
     def __post_init__(self) -> None:
         n_bins, n_true = len(self.mask), len(self.energy_min)
         shapes: dict[str, tuple[Array, tuple[int, ...]]] = {
-            key: (array, (n_bins,)) for key, array in self.data.items()
+            key: (array, (*array.shape[:-1], n_bins)) for key, array in self.data.items()
         }
         shapes["energy_max"] = (self.energy_max, (n_true,))
         shapes["exposure"] = (self.exposure, (n_true,))
@@ -107,7 +107,7 @@ class Measurement:
                     f"Dataset {self.name!r}: {key} has {np.sum(~np.isfinite(array))} non-finite values"
                 )
         for key, array in self.data.items():
-            if not np.all(np.isfinite(array[self.mask])):
+            if not np.all(np.isfinite(array[..., self.mask])):
                 raise DataError(f"Dataset {self.name!r}: {key} has non-finite values in the fit range")
 
     @property

@@ -39,6 +39,7 @@ from villard.likelihood.flux_statistics import (
     chi2_derivatives,
     chi2_fisher,
 )
+from villard.likelihood.profile_statistic import profile, profile_derivatives, profile_fisher
 
 __all__ = [
     "STATISTICS",
@@ -61,6 +62,9 @@ __all__ = [
     "cstat_fisher",
     "get_wstat_gof_terms",
     "get_wstat_mu_bkg",
+    "profile",
+    "profile_derivatives",
+    "profile_fisher",
     "wstat",
     "wstat_derivatives",
     "wstat_fisher",
@@ -70,6 +74,7 @@ __all__ = [
 Data = Mapping[str, Any]
 
 _DISTRIB = ("errn", "errp", "ul", "is_ul")
+_PROFILE = ("knot", "root", "slope")
 _CENSORED = ("errn", "errp", "ul", "ul_error", "is_ul")
 
 
@@ -118,6 +123,10 @@ def _counts(function: Callable[..., Any]) -> Callable[[Any, Data], Any]:
     return lambda mu, data: function(data["counts"], mu)
 
 
+def _tabulated(function: Callable[..., Any]) -> Callable[[Any, Data], Any]:
+    return lambda mu, data: function(mu, *(data[name] for name in _PROFILE))
+
+
 STATISTICS: dict[str, Statistic] = {
     statistic.name: statistic
     for statistic in (
@@ -163,6 +172,14 @@ STATISTICS: dict[str, Statistic] = {
             _flux(chi2_censored_derivatives, *_CENSORED),
             _flux(chi2_censored_fisher, *_CENSORED),
         ),
+        Statistic(
+            "profile",
+            _PROFILE,
+            _tabulated(profile),
+            _tabulated(profile_derivatives),
+            _tabulated(profile_fisher),
+        ),
     )
 }
-"""Fit statistics by name: ``cash``, ``cstat``, ``wstat``, ``chi2``, ``distrib``, ``censored``."""
+"""Fit statistics by name: ``cash``, ``cstat``, ``wstat``, ``chi2``, ``distrib``,
+``censored``, ``profile``."""
