@@ -124,6 +124,9 @@ def test_info_table():
     assert total["livetime"].tolist() == [100, 400]
     assert_allclose(total["sqrt_ts"][-1], runs.stack_reduce().info_dict()["sqrt_ts"])
     assert len(Datasets().info_table()) == 0
+    mixed = Datasets([spectrum_dataset(name="known"), onoff_dataset(name="on-off")]).info_table()
+    assert np.isnan(mixed["alpha"][0])
+    assert_allclose(mixed["alpha"][1], 0.2)
 
 
 def test_yaml_round_trip(datasets, tmp_path):

@@ -9,9 +9,9 @@ import pytest
 from dataset_toys import power_law
 from numpy.testing import assert_allclose
 
-from villard.datasets import Datasets, SpectrumDatasetOnOff
-from villard.maps import MapAxis
-from villard.modeling.models import LogParabolaSpectralModel, SkyModel
+from villard.datasets import Datasets, SpectrumDataset, SpectrumDatasetOnOff
+from villard.maps import MapAxis, RegionGeom, RegionNDMap
+from villard.modeling.models import LogParabolaSpectralModel, PowerLawSpectralModel, SkyModel
 
 FILES = list(
     json.loads((Path(__file__).parents[1] / "reference" / "datasets_gammapy.json").read_text())["files"]
@@ -114,3 +114,70 @@ def test_the_published_minimum(runs):
     assert (info["counts"], info["counts_off"], info["n_fit_bins"]) == (250, 195, 32)
     assert_allclose(stacked.stat_sum(), 30.349531, rtol=1e-7)
     assert np.all(np.isfinite(stacked.residuals(method="diff").data))
+
+
+def test_predictions_at_the_minimum(runs, reference):
+    expected = reference["crab1d.tutorial.npred"]
+    amplitude, alpha, beta = expected["inputs"]["point"]
+    stacked = runs[:2].stack_reduce(name="HESS")
+    stacked.mask_fit = stacked.counts.geom.energy_mask(0.66 * u.TeV, 30 * u.TeV)
+    spectrum = LogParabolaSpectralModel(
+        amplitude=amplitude * u.Unit("cm-2 s-1 TeV-1"), reference="1 TeV", alpha=alpha, beta=beta
+    )
+    stacked.models = SkyModel(spectrum, name="crab")
+    # Gammapy integrates a log-parabola by the trapezoidal rule, to some 1e-5.
+    npred = stacked.npred_signal().data[stacked.mask.data]
+    assert_allclose(npred, expected["expected"], rtol=1e-4)
+
+
+def test_prediction_with_background(runs, reference):
+    best = reference["crab1d.23523.pl"]["expected"]
+    run = runs["23523"]
+    run.models = power_law(best["index"], best["amplitude"])
+    assert_allclose(run.stat_sum(), best["total_stat"], rtol=1e-4)
+    assert_allclose(run.npred().data[60, 0, 0], reference["crab1d.23523.npred60"]["expected"], rtol=1e-3)
+
+
+# Spectra without instrument, checked with sherpa
+
+
+def synthetic(inputs):
+    edges = inputs["energy_edges_TeV"] * u.TeV
+    axis = MapAxis.from_energy_edges(edges)
+    geom, true = RegionGeom(None, axes=[axis]), RegionGeom(None, axes=[axis.copy(name="energy_true")])
+    maps = {
+        key: RegionNDMap(geom, data=inputs[f"counts_{key}"])
+        for key in ("src", "bkg", "off", "on")
+        if f"counts_{key}" in inputs
+    }
+    return maps, RegionNDMap(true, data=np.ones(axis.nbin), unit="cm2 s")
+
+
+def test_cash_without_instrument(reference):
+    entry = reference["fit.synthetic.cash"]
+    maps, exposure = synthetic(entry["inputs"])
+    spectrum = PowerLawSpectralModel(index=2, amplitude="1e5 cm-2 s-1 TeV-1", reference="0.1 TeV")
+    dataset = SpectrumDataset(
+        counts=maps["src"], exposure=exposure, name="toy", models=SkyModel(spectrum, name="x")
+    )
+    assert_allclose(dataset.npred().data[5, 0, 0], entry["expected"]["npred5"], rtol=1e-6)
+    assert_allclose(dataset.stat_sum(), entry["expected"]["stat_true"], rtol=1e-9)
+
+
+def test_wstat_without_instrument(reference):
+    entry = reference["fit.synthetic.wstat"]
+    maps, exposure = synthetic(entry["inputs"])
+    best = entry["expected"]
+    spectrum = PowerLawSpectralModel(
+        index=best["index"], amplitude=best["amplitude"] * u.Unit("cm-2 s-1 TeV-1"), reference="0.1 TeV"
+    )
+    dataset = SpectrumDatasetOnOff(
+        counts=maps["on"],
+        counts_off=maps["off"],
+        acceptance=1,
+        acceptance_off=10,
+        exposure=exposure,
+        name="toy",
+    )
+    dataset.models = SkyModel(spectrum, name="x")
+    assert_allclose(dataset.stat_sum(), best["total_stat"], rtol=1e-7)

@@ -263,8 +263,9 @@ class Datasets(MutableSequence[Any]):
                 stacked.stack(dataset)
             rows.append(stacked.info_dict())
         table = Table()
-        for key in rows[0] if rows else ():
-            values = [row.get(key) for row in rows]
+        # On/off datasets have columns of their own; the others have NaN there.
+        for key in dict.fromkeys(key for row in rows for key in row):
+            values = [row.get(key, np.nan) for row in rows]
             table[key] = u.Quantity(values) if isinstance(values[0], u.Quantity) else values
         return table
 

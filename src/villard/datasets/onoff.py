@@ -314,7 +314,9 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         """Read a dataset from an OGIP PHA file and the files that it names, or from one GADF file.
 
         Background, effective area and energy dispersion are those that the keywords BACKFILE,
-        ANCRFILE and RESPFILE of the PHA file name, in the same folder.
+        ANCRFILE and RESPFILE of the PHA file name, in the same folder. Channels whose QUALITY isn't 0,
+        in the PHA or the background file, are outside `mask_safe`. BACKSCAL, EXPOSURE and AREASCAL of
+        both files give the acceptances; AREASCAL of the PHA file scales the predicted counts, too.
 
         Parameters
         ----------
@@ -325,7 +327,8 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         format : {"ogip", "ogip-sherpa", "gadf"}, optional
             Layout; found out from the file by default.
         grouping : bool
-            Whether channels are joined as the column GROUPING says, if there is one.
+            Whether channels are joined as the column GROUPING of the PHA file says, if there is one.
+            Channels of bad QUALITY don't count in their group.
 
         Raises
         ------
@@ -340,6 +343,8 @@ class SpectrumDatasetOnOff(SpectrumDataset):
 
     def write(self, filename: str | os.PathLike[str], overwrite: bool = False, format: str = "ogip") -> None:
         """Write the dataset to an OGIP PHA file and, beside it, its background, ARF and RMF.
+
+        Models aren't written, nor is `mask_fit`, for which OGIP files have no place (GADF files have).
 
         Parameters
         ----------
