@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from villard.datasets.core import Dataset, get_random_state
 from villard.datasets.plot import SpectrumPlots
+from villard.datasets.ranges import EnergyRanges
 from villard.datasets.slots import CountsMap, ExposureMap, MaskMap, check_axis, check_not_negative
 from villard.datasets.transform import SpectrumTransforms
 from villard.exceptions import DataError
@@ -32,7 +33,7 @@ __all__ = ["SpectrumDataset"]
 Array = NDArray[np.float64]
 
 
-class SpectrumDataset(SpectrumTransforms, SpectrumPlots, Dataset):
+class SpectrumDataset(SpectrumTransforms, SpectrumPlots, EnergyRanges, Dataset):
     """Counts of one region in bins of energy, with exposure, energy dispersion and background.
 
     Predicted counts are the model's flux in each bin of true energy, times exposure, folded with
@@ -273,39 +274,6 @@ class SpectrumDataset(SpectrumTransforms, SpectrumPlots, Dataset):
         """Livetime (s), NaN if it isn't known."""
         meta = {} if self.exposure is None else self.exposure.meta
         return u.Quantity(meta.get("livetime", np.nan), u.s)
-
-    # Ranges of energy
-
-    def _energy_range(self, mask: RegionNDMap | None) -> tuple[RegionNDMap, RegionNDMap]:
-        geom = self._geom
-        axis, image = geom.axes["energy"], geom.to_image()
-        inside = np.ones(axis.nbin, dtype=bool) if mask is None else mask.data.reshape(-1)
-        edges = axis.edges.value
-        bounds = [np.nan, np.nan]
-        if np.any(inside):
-            bounds = [edges[:-1][inside].min(), edges[1:][inside].max()]
-        low, high = (RegionNDMap(image, data=np.full((1, 1), b), unit=axis.unit) for b in bounds)
-        return low, high
-
-    @property
-    def energy_range(self) -> tuple[RegionNDMap, RegionNDMap]:
-        """Lower and upper bound of the fit range, as maps without axes; NaN if it is empty."""
-        return self._energy_range(self.mask)
-
-    @property
-    def energy_range_safe(self) -> tuple[RegionNDMap, RegionNDMap]:
-        """Lower and upper bound of `mask_safe`."""
-        return self._energy_range(self.mask_safe)
-
-    @property
-    def energy_range_fit(self) -> tuple[RegionNDMap, RegionNDMap]:
-        """Lower and upper bound of `mask_fit`."""
-        return self._energy_range(self.mask_fit)
-
-    @property
-    def energy_range_total(self) -> tuple[RegionNDMap, RegionNDMap]:
-        """Lower and upper bound of the axis."""
-        return self._energy_range(None)
 
     # Likelihood
 
