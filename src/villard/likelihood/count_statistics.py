@@ -232,7 +232,8 @@ def _profile(xp: ModuleType, n_on: Any, n_off: Any, alpha: Any, mu_sig: Any) -> 
 
     d_safe = xp.where(d > 0, d, 1.0)
     g_low = g < 0
-    slope = xp.where(g_low, q / (2 * d_safe * xp.where(g_low, d - g, 1.0)), (1 + g / d_safe) / 2)
+    low_slope = q / d_safe / (2 * xp.where(g_low & smooth, d - g, 1.0))
+    slope = xp.where(g_low, low_slope, (1 + g / d_safe) / 2)
     slope = xp.where(d > 0, slope, 1.0)
     return _Profile(
         on=_truncate(xp, xp.where(exposed, on, mu_sig), TRUNCATION),
@@ -348,7 +349,9 @@ def wstat(
 
 def _wstat_of(xp: ModuleType, n_on: Any, n_off: Any, on: Any, off: Any) -> Any:
     deviance_on = on - n_on + _n_log_ratio(xp, n_on, on)
-    return 2 * (deviance_on + off - n_off + _n_log_ratio(xp, n_off, off))
+    # Each is a small difference, to be taken before the two are added.
+    deviance_off = off - n_off + _n_log_ratio(xp, n_off, off)
+    return 2 * (deviance_on + deviance_off)
 
 
 def wstat_derivatives(n_on: Any, n_off: Any, alpha: Any, mu_sig: Any) -> tuple[Any, Any, Any]:

@@ -32,8 +32,8 @@ def solve_bracketed(
     target : array
         Values to be reached.
     inside, outside : array
-        Ends of the brackets, on either side of one another: ``function(inside) <= target`` and
-        ``function(outside) >= target``.
+        Finite ends of the brackets: ``function(inside) <= target``, and usually
+        ``function(outside) >= target``. Where even the outer end falls short, it is the result.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def solve_bracketed(
     Raises
     ------
     FitError
-        If an element does not converge, for instance because its bracket holds no root.
+        If the function is NaN somewhere, or an element does not converge.
 
     Examples
     --------
@@ -56,6 +56,8 @@ def solve_bracketed(
     x, inside, outside = outside.copy(), inside.copy(), outside.copy()
     for iteration in range(_MAX_ITERATIONS):
         value, slope = function(x)
+        if np.isnan(value).any():
+            raise FitError(f"The function is NaN at {np.isnan(value).sum()} of {value.size} points")
         too_far = value >= target
         outside = np.where(too_far, x, outside)
         inside = np.where(too_far, inside, x)
