@@ -22,7 +22,8 @@ class Prior:
     A subclass declares ``defaults`` (names and default values, in the unit of the parameter that
     carries the prior) and a static method ``evaluate(value, *values)`` that returns -2 ln p as a
     pure function of arrays; ``inverse_cdf`` is needed only to draw from the prior. That is all
-    that a custom prior takes: it enters fits with exact derivatives.
+    that a custom prior takes: it enters fits with exact derivatives. Functions such as ``log`` must
+    come from `villard.utils.array.namespace`, so that they are those of numpy or JAX as needed.
 
     Parameters
     ----------
@@ -33,14 +34,15 @@ class Prior:
 
     Examples
     --------
-    >>> class LaplacePrior(Prior):
-    ...     defaults = {"mu": 0.0, "b": 1.0}
+    >>> class CauchyPrior(Prior):
+    ...     defaults = {"mu": 0.0, "gamma": 1.0}
     ...
     ...     @staticmethod
-    ...     def evaluate(value, mu, b):
-    ...         return 2 * abs(value - mu) / b + 2 * math.log(2 * b)
-    >>> LaplacePrior(mu=1, b=0.5)(1.0)
-    0.0
+    ...     def evaluate(value, mu, gamma):
+    ...         xp = namespace(value, mu, gamma)
+    ...         return 2 * xp.log(xp.pi * gamma * (1 + ((value - mu) / gamma) ** 2))
+    >>> round(float(CauchyPrior(mu=1, gamma=0.5)(1.0)), 6)
+    0.903165
     """
 
     defaults: ClassVar[dict[str, float]] = {}

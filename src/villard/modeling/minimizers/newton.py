@@ -60,8 +60,9 @@ def _exact_steps(
         if edm < tol:
             return theta, value, edm, True
         for shrink in 0.25 ** np.arange(12):
+            # Written so that infinite limits stay infinite.
             trial = np.clip(
-                theta + shrink * step, lower + 0.1 * (theta - lower), upper - 0.1 * (upper - theta)
+                theta + shrink * step, theta - 0.9 * (theta - lower), theta + 0.9 * (upper - theta)
             )
             new_value, new_gradient = objective.value_and_gradient(trial)
             if new_value < value:
