@@ -1,0 +1,12 @@
+"""Flux points: spectra measured in bins of energy, and what estimates them."""
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "FluxPoints": "flux_points",
+    "FluxPointsEstimator": "flux_points_estimator",
+}
+
+__all__ = list(_EXPORTS)
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
