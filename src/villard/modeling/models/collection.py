@@ -412,7 +412,8 @@ def _parameter_entries(data: Any) -> Iterator[dict[str, Any]]:
         for key, value in data.items():
             if key == "parameters":
                 yield from value
-            elif key != "prior":
+            # What is below "model" is data of a scaled model: its parameters aren't fitted.
+            elif key not in ("prior", "model"):
                 yield from _parameter_entries(value)
 
 

@@ -66,6 +66,10 @@ class ModelBase:
                 raise UnitsError(f"{type(self).__name__}.{name}: expected a unit like {default.unit}")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__.get(name)
+        if isinstance(own, Parameter):
+            own.__set__(self, value)
+            return
         known = name.startswith("_") or hasattr(type(self), name) or name in self.__dict__
         if not known and name not in self._settable:
             names = [n for n in dir(type(self)) if not n.startswith("_")]

@@ -62,6 +62,8 @@ class SpectralModel(ModelBase):
     """
 
     kind: ClassVar[str] = "spectral"
+    #: Set to False where ``evaluate`` only works on numpy arrays: derivatives are then finite differences.
+    traceable: ClassVar[bool] = True
 
     @staticmethod
     def evaluate(energy: Any, *parameters: Any) -> Any:
@@ -226,6 +228,43 @@ class SpectralModel(ModelBase):
         return [inverse_all(self, v, energy_min, energy_max) for v in values.ravel()]
 
     @property
+    def e_peak(self) -> u.Quantity:
+        """Energy at which E² dN/dE is highest, between 1e-6 and 1e6 TeV; NaN if it has no maximum there."""
+        from villard.modeling.models.spectral.inverse import peak_energy
+
+        return peak_energy(self)
+
+    def __add__(self, other: Any) -> "SpectralModel":
+        return self._combine(self, other, "add")
+
+    def __radd__(self, other: Any) -> "SpectralModel":
+        return self._combine(other, self, "add")
+
+    def __sub__(self, other: Any) -> "SpectralModel":
+        return self._combine(self, other, "sub")
+
+    def __rsub__(self, other: Any) -> "SpectralModel":
+        return self._combine(other, self, "sub")
+
+    def __mul__(self, other: Any) -> "SpectralModel":
+        return self._combine(self, other, "mul")
+
+    def __rmul__(self, other: Any) -> "SpectralModel":
+        return self._combine(other, self, "mul")
+
+    def __truediv__(self, other: Any) -> "SpectralModel":
+        return self._combine(self, other, "truediv")
+
+    @staticmethod
+    def _combine(first: Any, second: Any, operator: str) -> "SpectralModel":
+        from villard.modeling.models.spectral.compound import CompoundSpectralModel
+
+        return CompoundSpectralModel(first, second, operator)
+
+    # Otherwise numpy takes a quantity that stands on the left apart into its elements.
+    __array_ufunc__ = None
+
+    @property
     def pivot_energy(self) -> u.Quantity:
         """Energy at which the relative error of the flux is smallest; NaN without errors."""
         from villard.modeling.models.spectral.errors import pivot_energy
@@ -292,10 +331,13 @@ class SpectralModel(ModelBase):
         cls = type(self)
         n = len(self.default_parameters)
         norms = [i for i, p in enumerate(self.parameters) if p.is_norm]
+        evaluate = _unpack(cls.evaluate, n)
+        if not self.traceable:
+            evaluate = _by_callback(evaluate)
         return PureSpectrum(
             key=(cls,),
             n_parameters=n,
-            evaluate=_unpack(cls.evaluate, n),
+            evaluate=evaluate,
             integral=_unpack(cls.evaluate_integral, n),
             energy_flux=_unpack(cls.evaluate_energy_flux, n),
             norm_index=norms[0] if len(norms) == 1 else None,
@@ -309,7 +351,33 @@ def _unpack(function: Function | None, n: int) -> Any:
 
     def wrapped(*args: Any) -> Any:
         *energies, parameters, _ = args
-        return function(*energies, *(parameters[i] for i in range(n)))
+        try:
+            return function(*energies, *(parameters[i] for i in range(n)))
+        except Exception as error:
+            if "Tracer" not in type(error).__name__:
+                raise
+            name = getattr(function, "__qualname__", "evaluate")
+            raise ModelError(
+                f"{name} can't be differentiated: it turns its arguments into numpy arrays. Use jax.numpy in "
+                "it instead of numpy, or set traceable = False on the model for finite differences"
+            ) from error
+
+    return wrapped
+
+
+def _by_callback(evaluate: Function) -> Function:
+    """Wrap a function of numpy arrays so that it can be traced."""
+    traced: list[Function] = []
+
+    def wrapped(energy: Any, parameters: Any, arrays: Any) -> Any:
+        xp = namespace(energy, parameters)
+        if xp is np:
+            return evaluate(energy, parameters, arrays)
+        if not traced:
+            from villard.modeling.models.spectral.callback import traced_by_callback
+
+            traced.append(traced_by_callback(lambda e, p: evaluate(e, p, ())))
+        return traced[0](xp.asarray(energy), xp.asarray(parameters))
 
     return wrapped
 
