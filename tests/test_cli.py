@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 import pytest
 import yaml
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from villard import __version__
 from villard.cli import app
 from villard.data import demo_path
+from villard.datasets import Datasets, FluxPointsDataset
+from villard.estimators import FluxPoints
 
 WriteConfig = Callable[..., Path]
 
@@ -127,6 +130,25 @@ def test_ogip_files_instead_of_a_list(write_config: WriteConfig, tmp_path: Path)
     files = [str(demo_path(f"pha_obs{i}.fits")) for i in (1, 2)]
     assert run("fit", write_config(datasets=files), "-o", tmp_path / "a")[0] == 0
     assert run("fit", write_config(datasets=files[0]), "-o", tmp_path / "b")[0] == 0
+
+
+def test_flux_points(write_config: WriteConfig, tmp_path: Path) -> None:
+    table = Table({"e_ref": np.geomspace(0.5, 20, 6) * u.TeV})
+    table["dnde"] = 3e-11 * table["e_ref"].value ** -2.5 * u.Unit("cm-2 s-1 TeV-1")
+    table["dnde_err"] = 0.1 * table["dnde"].quantity
+    points = FluxPoints.from_table(table, sed_type="dnde")
+    Datasets([FluxPointsDataset(data=points, name="points")]).write(tmp_path / "points.yaml")
+    config = write_config(
+        datasets="points.yaml",
+        energy_range=["0.6 TeV", "25 TeV"],
+        confidence={"parameters": ["alpha"]},
+        output={"plots": True},
+    )
+    assert run("fit", config, "-o", tmp_path / "out")[0] == 0
+    found = Table.read(tmp_path / "out" / "parameters.ecsv")
+    np.testing.assert_allclose(found["value"] / [1e-11, 1, 1, 1], [3, 1, 2.5, 0], atol=1e-6)
+    plots = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert plots == {"fit", "correlation", "butterfly_crab"}
 
 
 def test_failed_fit(write_config: WriteConfig, tmp_path: Path) -> None:

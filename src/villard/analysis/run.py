@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from villard.config import AnalysisConfig, ContourConfig, SurfaceConfig
-from villard.datasets import Datasets, SpectrumDatasetOnOff
+from villard.datasets import Datasets, FluxPointsDataset, SpectrumDatasetOnOff
 from villard.exceptions import ConfigError
 from villard.modeling import Fit
 from villard.modeling.models import Models
 from villard.utils.names import nearest
 
 if TYPE_CHECKING:
+    import astropy.units as u
     from astropy.table import Table
 
     from villard.estimators import FluxPoints
@@ -79,9 +80,16 @@ def prepare(config: AnalysisConfig) -> Datasets:
     datasets.models = models
     if config.energy_range is not None:
         for dataset in datasets:
-            dataset.mask_fit = dataset.counts.geom.energy_mask(*config.energy_range)
+            dataset.mask_fit = _range_mask(dataset, *config.energy_range)
     _check_names(config, models)
     return datasets
+
+
+def _range_mask(dataset: Any, energy_min: u.Quantity, energy_max: u.Quantity) -> Any:
+    if isinstance(dataset, FluxPointsDataset):
+        energy = dataset.data.energy_ref
+        return (energy >= energy_min) & (energy <= energy_max)
+    return dataset.counts.geom.energy_mask(energy_min, energy_max)
 
 
 def _read_datasets(config: AnalysisConfig) -> Datasets:
