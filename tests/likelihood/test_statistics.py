@@ -263,7 +263,11 @@ def test_poisson_derivatives(n: float, mu: float) -> None:
         assert np.all(np.isfinite(analytic))
 
 
-@given(n_on=counts, n_off=counts, alpha=alphas, mu=st.one_of(predictions, st.floats(-100, 0)))
+# XLA takes subnormal numbers for 0, which is on the other side of a kink.
+negative = st.floats(-100, 0, allow_subnormal=False)
+
+
+@given(n_on=counts, n_off=counts, alpha=alphas, mu=st.one_of(predictions, negative))
 def test_wstat_derivatives(n_on: float, n_off: float, alpha: float, mu: float) -> None:
     data = {"counts": n_on, "counts_off": n_off, "alpha": alpha}
     analytic = STATISTICS["wstat"].derivatives(mu, data)
