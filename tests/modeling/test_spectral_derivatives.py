@@ -153,7 +153,9 @@ def test_super_exponential_series_joins(b, energy):
     mpmath = pytest.importorskip("mpmath")
     cls = models.SuperExpCutoffPowerLaw4FGLDR3SpectralModel
     value = cls.evaluate(energy, 1.0, 1.0, 0.3, 1.7, b)
-    with mpmath.workdps(60):
+    if abs(b) < 1e-25:
+        b = 0.0  # the closed form would need more digits than the exponent has
+    with mpmath.workdps(80):
         y, d, bb = mpmath.log(mpmath.mpf(energy)), mpmath.mpf(0.3), mpmath.mpf(b)
         exponent = (-mpmath.mpf(1.7) + d / bb) * y + d / bb**2 * (1 - mpmath.exp(bb * y)) if b != 0 else None
         if b == 0:

@@ -1,0 +1,1 @@
+"""Spectral models, a module per family."""
