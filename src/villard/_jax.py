@@ -31,7 +31,7 @@ def _configure() -> None:
     jax.config.update("jax_enable_x64", True)
     folder = cache_folder()
     # A user's own JAX cache is left as it is.
-    if folder is not None and not jax.config.jax_compilation_cache_dir:
+    if folder is not None and not getattr(jax.config, "jax_compilation_cache_dir", None):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # Without this only kernels that take over a second are kept, and a fit's are faster than that.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
