@@ -134,5 +134,10 @@ def _value(result: AnalysisResult, name: str) -> float:
 
 
 def _label(result: AnalysisResult, name: str) -> str:
+    """Return the short name of a parameter where it says enough, with the unit."""
+    models = result.fit.models
+    short = name.rsplit(".", 1)[-1]
+    is_clear = [p.name for p in models.parameters.free_unique_parameters].count(short) == 1
     unit = _parameter(result, name).unit
-    return name if unit == "" else f"{name} [{unit.to_string('unicode')}]"
+    label = short if is_clear else name
+    return label if unit == "" else f"{label} [{unit.to_string('unicode')}]"
