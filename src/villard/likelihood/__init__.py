@@ -3,7 +3,7 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
-    "BatchSolution": "villard.likelihood.likelihood",
+    "BatchSolution": "villard.likelihood.batch",
     "Likelihood": "villard.likelihood.likelihood",
     "Measurement": "villard.likelihood.measurement",
     "Solution": "villard.likelihood.likelihood",

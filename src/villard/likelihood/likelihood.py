@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard._jax import jax, jnp
+from villard._jax import jax
 from villard.exceptions import FitError
+from villard.likelihood.batch import (
+    LARGE_BATCH,
+    SMALL_BATCH,
+    BatchSolution,
+    batch_kernel,
+    batch_solver,
+    minimize_chunks,
+    pack_solution,
+    run_chunks,
+)
 from villard.likelihood.binding import Binding, bind_models, free_columns
 from villard.likelihood.kernels import Kernels, kernels_for
 from villard.likelihood.measurement import Measurement
@@ -22,7 +32,6 @@ Array = NDArray[np.float64]
 
 #: Default for the largest estimated distance to the minimum, in units of -2 ln L.
 DEFAULT_TOL = 1e-8
-_SMALL_BATCH, _LARGE_BATCH = 32, 256
 
 
 @dataclass(frozen=True)
@@ -41,23 +50,6 @@ class Solution:
     def success(self) -> bool:
         """Whether it converged."""
         return self.status == SolverStatus.CONVERGED
-
-
-@dataclass(frozen=True)
-class BatchSolution:
-    """Results of many minimisations: arrays with one row each, in scaled parameters."""
-
-    theta: Array
-    value: Array
-    gradient: Array
-    edm: Array
-    status: NDArray[np.int_]
-    nfev: NDArray[np.int_]
-
-    @property
-    def success(self) -> NDArray[np.bool_]:
-        """Which ones converged."""
-        return self.status == int(SolverStatus.CONVERGED)
 
 
 class Likelihood:
@@ -233,6 +225,7 @@ class Likelihood:
         tol: float = DEFAULT_TOL,
         max_iter: int = 100,
         bounds: tuple[Array, Array] | None = None,
+        description: str = "Fits",
     ) -> BatchSolution:
         """Run many minimisations at once.
 
@@ -250,42 +243,55 @@ class Likelihood:
             As in `minimize`.
         bounds : tuple of array, optional
             Limits of θ; those of the parameters by default.
+        description : str
+            Text of the progress bar, which appears where this takes long.
 
         Returns
         -------
         `BatchSolution`
-            One row per run. Runs that didn't converge with the others are repeated alone.
+            One row per run. Slow ones are finished apart, so that the others needn't wait for them.
         """
         theta = np.atleast_2d(np.asarray(theta, dtype=float))
-        n_batch = len(theta)
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
-        active = np.broadcast_to(active, theta.shape)
-        changes = [dict(o) for o in overrides] if overrides else [{} for _ in self.binding.blocks]
         lower, upper = self.bounds if bounds is None else bounds
-        # Two sizes only: each is a compilation.
-        size = _SMALL_BATCH if n_batch <= _SMALL_BATCH else _LARGE_BATCH
-        function = _batch_solver(self._kernels)
-        parts = []
-        for start in range(0, n_batch, size):
-            # The last chunk is filled up with copies of its first row, so that one shape is compiled.
-            rows = np.arange(start, start + size)
-            rows = np.where(rows < n_batch, rows, start)
-            chunk = [{k: np.asarray(v)[rows] for k, v in o.items()} for o in changes]
-            parts.append(
-                np.asarray(
-                    function(theta[rows], active[rows], chunk, lower, upper, tol, max_iter, self._device_data)
-                )
-            )
-        packed = np.concatenate(parts)[:n_batch]
-        n = self.n_free
-        return BatchSolution(
-            packed[:, :n],
-            packed[:, 2 * n],
-            packed[:, n : 2 * n],
-            packed[:, 2 * n + 1],
-            packed[:, 2 * n + 2].astype(int),
-            packed[:, 2 * n + 3].astype(int),
+        function = batch_solver(self._kernels)
+
+        def solve(theta: Any, active: Any, changes: Any, max_iter: int) -> Any:
+            return function(theta, active, changes, lower, upper, tol, max_iter, self._device_data)
+
+        active = np.broadcast_to(active, theta.shape)
+        changes = self._changes(overrides)
+        return BatchSolution.from_packed(
+            minimize_chunks(solve, theta, active, changes, max_iter, description)
         )
+
+    def hessian_batch(self, theta: Any, overrides: Sequence[dict[str, Any]] | None = None) -> Array:
+        """Return the exact Hessian of many runs, shape (n_batch, n_free, n_free).
+
+        Parameters
+        ----------
+        theta : array
+            Scaled parameters, shape (n_batch, n_free).
+        overrides : list of dict, optional
+            As for `minimize_batch`.
+        """
+        return self._evaluate_batch("hessian", theta, overrides)
+
+    def stat_batch(self, theta: Any, overrides: Sequence[dict[str, Any]] | None = None) -> Array:
+        """Return -2 ln L of many runs, shape (n_batch,); arguments are those of `hessian_batch`."""
+        return self._evaluate_batch("value_and_gradient", theta, overrides)[:, 0]
+
+    def _evaluate_batch(self, name: str, theta: Any, overrides: Sequence[dict[str, Any]] | None) -> Array:
+        theta = np.atleast_2d(np.asarray(theta, dtype=float))
+        function = batch_kernel(self._kernels, name)
+        size = SMALL_BATCH if len(theta) <= SMALL_BATCH else LARGE_BATCH
+        return run_chunks(
+            lambda t, o: function(t, o, self._device_data), [theta], self._changes(overrides), size
+        )
+
+    def _changes(self, overrides: Sequence[dict[str, Any]] | None) -> list[dict[str, Array]]:
+        blocks = overrides if overrides else [{} for _ in self.binding.blocks]
+        return [{key: np.asarray(value) for key, value in block.items()} for block in blocks]
 
     def check_free(self) -> None:
         """Raise `FitError` if there is nothing to fit."""
@@ -310,17 +316,6 @@ def _scale(parameter: Parameter) -> float:
     return parameter.error * parameter.engine_factor if parameter.error > 0 else 1.0
 
 
-def _pack(result: dict[str, Any]) -> Any:
-    return jnp.concatenate(
-        [
-            result["theta"],
-            result["gradient"],
-            jnp.stack([result["value"], result["edm"]]),
-            jnp.stack([result["status"], result["nfev"]]).astype(float),
-        ]
-    )
-
-
 def _solver(kernels: Kernels, length: int) -> Any:
     """Compiled single minimisation, kept with the kernels."""
     cache = kernels.__dict__.setdefault("_solvers", {})
@@ -330,39 +325,10 @@ def _solver(kernels: Kernels, length: int) -> Any:
             result = minimize(
                 lambda t: kernels.terms(t, data), theta, lower, upper, active, tol, max_iter, length
             )
-            return _pack(result), result["trace"]
+            return pack_solution(result), result["trace"]
 
         cache[length] = jax.jit(solve)
     return cache[length]
-
-
-def _batch_solver(kernels: Kernels) -> Any:
-    """Compiled batch of minimisations, kept with the kernels."""
-    cache = kernels.__dict__.setdefault("_solvers", {})
-    if "batch" not in cache:
-
-        def solve(
-            theta: Any, active: Any, changes: Any, lower: Any, upper: Any, tol: Any, max_iter: Any, data: Any
-        ) -> Any:
-            def single(theta: Any, active: Any, changes: Any) -> Any:
-                own = {
-                    **data,
-                    "blocks": [_override(b, c) for b, c in zip(data["blocks"], changes, strict=True)],
-                }
-                return _pack(
-                    minimize(lambda t: kernels.terms(t, own), theta, lower, upper, active, tol, max_iter)
-                )
-
-            return jax.vmap(single)(theta, active, changes)
-
-        cache["batch"] = jax.jit(solve)
-    return cache["batch"]
-
-
-def _override(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    data = {key: changes.get(key, value) for key, value in block["data"].items()}
-    rest: dict[str, Any] = {key: changes[key] for key in ("mask", "background") if key in changes}
-    return {**block, **rest, "data": data}
 
 
 def bind(datasets: Any, models: Any = None) -> Likelihood:
