@@ -69,7 +69,8 @@ def _closed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     points = np.stack([x, y], axis=1)
     if not np.all(np.isfinite(points)):
         raise DataError(f"Contour: {np.sum(~np.isfinite(points).all(axis=1))} points are not finite")
-    if len(points) > 1 and np.allclose(points[0], points[-1], rtol=1e-9, atol=0):
+    extent = np.ptp(points, axis=0) if len(points) else np.zeros(2)
+    if len(points) > 1 and np.all(np.abs(points[0] - points[-1]) <= 1e-9 * extent):
         points = points[:-1]
     if len(points) < 3:
         raise DataError(f"Contour: expected at least 3 different points, found {len(points)}")
