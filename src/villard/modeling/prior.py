@@ -1,5 +1,6 @@
 """Priors on parameters: -2 ln p, added to the fit statistic."""
 
+import copy
 import math
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ModelError, ParameterError
 from villard.utils.array import namespace
 from villard.utils.names import nearest
+from villard.utils.units import convert, parse_unit
 
 __all__ = ["GaussianPrior", "GeneralizedGaussianPrior", "LogUniformPrior", "Prior", "UniformPrior"]
 
@@ -30,7 +32,8 @@ class Prior:
     weight : float
         Factor on -2 ln p.
     **values : float or `~astropy.units.Quantity`
-        Values of the prior; a quantity must be in the parameter's unit.
+        Values of the prior. Numbers are in the unit of the parameter that gets the prior; quantities
+        are converted to it.
 
     Examples
     --------
@@ -47,6 +50,8 @@ class Prior:
 
     defaults: ClassVar[dict[str, float]] = {}
     tag: ClassVar[list[str]] = []
+    #: Values that change with the unit of the parameter; needed only where that is changed.
+    scaled: ClassVar[tuple[str, ...] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,13 +67,63 @@ class Prior:
                 raise ModelError(
                     f"{type(self).__name__} has no value {name!r}. {nearest(name, self.defaults)}"
                 )
+            self._set(name, value)
+        self._check()
+
+    def _set(self, name: str, value: Any) -> None:
+        where = f"{type(self).__name__}.{name}"
+        try:
             if isinstance(value, str):
                 value = u.Quantity(value)
+            self.units.pop(name, None)
             if isinstance(value, u.Quantity):
-                self.units[name] = value.unit.to_string("fits")
+                if value.unit != u.dimensionless_unscaled:
+                    self.units[name] = value.unit.to_string("fits")
                 value = value.value
-            self.values[name] = float(value)
-        self._check()
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"{where}: expected a number or quantity, found {value!r}") from error
+        if not math.isfinite(number):
+            raise ParameterError(f"{where}: expected a finite number, found {value!r}")
+        self.values[name] = number
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("values", {}):
+            self._set(name, value)
+            self._check()
+        elif name in ("weight", "units", "values") or name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            raise ModelError(f"{type(self).__name__} has no value {name!r}. {nearest(name, self.defaults)}")
+
+    def in_unit(self, unit: u.UnitBase, where: str) -> "Prior":
+        """Return the prior with those values that have a unit converted to another.
+
+        Raises
+        ------
+        UnitsError
+            If a value is in another kind of unit; the message begins with ``where``.
+        """
+        if all(u.Unit(own) == unit for own in self.units.values()):
+            return self
+        new = copy.deepcopy(self)
+        for name, own in self.units.items():
+            value = convert(u.Quantity(self.values[name], own), unit, f"{where}: prior value {name!r}")
+            new._set(name, u.Quantity(float(value), unit))
+        return new
+
+    def rescaled(self, factor: float, unit: u.UnitBase, where: str) -> "Prior":
+        """Return the prior of a parameter whose unit changes, so that its values grow by ``factor``."""
+        if self.scaled is None:
+            raise ParameterError(
+                f"{where}: can't change its unit to {unit}, because {type(self).__name__} doesn't say in "
+                "`scaled` which of its values change; assign a quantity in the present unit"
+            )
+        new = copy.deepcopy(self)
+        for name in self.scaled:
+            value = self.values[name] * factor
+            new._set(name, u.Quantity(value, unit) if name in self.units else value)
+        return new
 
     def _check(self) -> None:
         """Raise `ParameterError` if the values make no distribution."""
@@ -106,18 +161,35 @@ class Prior:
         ModelError
             If its type is unknown.
         """
-        tag = data.get("type", "")
+        if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+            raise ModelError(f"Prior: expected a type and parameters, found {data!r}")
+        tag = data["type"]
         if tag not in _PRIORS:
             raise ModelError(f"No prior has the type {tag!r}. {nearest(tag, _PRIORS)}")
-        values = {
-            entry["name"]: u.Quantity(entry["value"], entry["unit"]) if entry.get("unit") else entry["value"]
-            for entry in data.get("parameters", [])
-        }
+        _check_keys(data, ("type", "parameters", "weight"), tag)
+        values: dict[str, Any] = {}
+        for entry in data.get("parameters") or []:
+            if not isinstance(entry, dict) or not {"name", "value"} <= set(entry):
+                raise ModelError(f"{tag}: expected name and value of a parameter, found {entry!r}")
+            _check_keys(entry, _ENTRY_KEYS, f"{tag}.{entry['name']}")
+            unit = parse_unit(entry.get("unit") or "", f"{tag}.{entry['name']}")
+            has_unit = unit != u.dimensionless_unscaled
+            values[entry["name"]] = u.Quantity(entry["value"], unit) if has_unit else entry["value"]
         return _PRIORS[tag](weight=data.get("weight", 1.0), **values)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v:g}" for k, v in self.values.items())
         return f"{type(self).__name__}({values})"
+
+
+#: What Gammapy writes of a prior's parameters; only the first three say something.
+_ENTRY_KEYS = ("name", "value", "unit", "error", "min", "max", "frozen", "interp", "scale_method")
+
+
+def _check_keys(data: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise ModelError(f"{where}: unknown key {key!r}. {nearest(str(key), known)}")
 
 
 class GaussianPrior(Prior):
@@ -131,6 +203,7 @@ class GaussianPrior(Prior):
 
     tag = ["GaussianPrior"]
     defaults = {"mu": 0.0, "sigma": 1.0}
+    scaled = ("mu", "sigma")
 
     def _check(self) -> None:
         if not self.values["sigma"] > 0:
@@ -157,6 +230,7 @@ class GeneralizedGaussianPrior(Prior):
 
     tag = ["GeneralizedGaussianPrior"]
     defaults = {"mu": 0.0, "sigma": 1.0, "eta": 0.5}
+    scaled = ("mu", "sigma")
 
     def _check(self) -> None:
         for name in ("sigma", "eta"):
@@ -190,6 +264,7 @@ class UniformPrior(Prior):
 
     tag = ["UniformPrior"]
     defaults = {"min": 0.0, "max": 1.0}
+    scaled = ("min", "max")
 
     def _check(self) -> None:
         if not self.values["max"] > self.values["min"]:

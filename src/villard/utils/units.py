@@ -33,6 +33,17 @@ def parse_unit(unit: Any, where: str = "unit") -> u.UnitBase:
         raise UnitsError(f"{where}: unknown unit {unit!r}") from error
 
 
+def unit_text(unit: u.UnitBase) -> str:
+    """Return a unit as text for messages, in which nothing would be seen of none.
+
+    Examples
+    --------
+    >>> unit_text(u.dimensionless_unscaled)
+    'no unit'
+    """
+    return str(unit) or "no unit"
+
+
 @lru_cache(maxsize=1024)
 def canonical_unit(unit: u.UnitBase) -> u.UnitBase:
     """Return the engine's unit for quantities of this unit.
@@ -78,4 +89,5 @@ def convert(value: Any, unit: Any, where: str) -> NDArray[np.float64]:
     try:
         return np.asarray(u.Quantity(value).to_value(unit), dtype=float)
     except (u.UnitConversionError, TypeError) as error:
-        raise UnitsError(f"{where}: expected a quantity in {u.Unit(unit)}, found {value!r}") from error
+        wanted = unit_text(u.Unit(unit))
+        raise UnitsError(f"{where}: expected a quantity in {wanted}, found {value!r}") from error

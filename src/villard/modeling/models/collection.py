@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from villard.exceptions import FileFormatError, ModelError
 from villard.modeling.covariance import Covariance
-from villard.modeling.models.core import ModelBase, get_model_class
-from villard.modeling.models.sky import SkyModel
+from villard.modeling.models.core import ModelBase, get_model_class, named
+from villard.modeling.models.sky import SkyModel, check_part
 from villard.modeling.parameter import Parameter, Parameters
 from villard.utils.io import atomic_write, check_overwrite
 from villard.utils.names import nearest
@@ -129,7 +130,7 @@ class Models(MutableSequence[Any]):
     @property
     def parameters(self) -> Parameters:
         """Parameters of all models, in order; linked ones appear in each of their models."""
-        return Parameters(p for m in self._models for p in m.parameters)
+        return Parameters.join(m.parameters for m in self._models)
 
     @property
     def parameters_unique_names(self) -> list[str]:
@@ -177,6 +178,7 @@ class Models(MutableSequence[Any]):
         frozen : bool, optional
             Whether all parameters are frozen.
         """
+        check_part(model_type)
         tags = [tag] if isinstance(tag, str) else tag
         datasets = [datasets_names] if isinstance(datasets_names, str) else datasets_names
 
@@ -258,8 +260,13 @@ class Models(MutableSequence[Any]):
         """
         if not isinstance(data, dict) or not isinstance(data.get("components"), list):
             raise ModelError("Expected a dictionary with a list 'components'")
+        for key in data:
+            if key not in _KEYS:
+                raise ModelError(f"Models: unknown key {key!r}. {nearest(str(key), _KEYS)}")
         models = []
         for component in data["components"]:
+            if not isinstance(component, dict):
+                raise ModelError(f"Models: expected keys and values of a component, found {component!r}")
             kind = component.get("type", "SkyModel")
             model_class = SkyModel if kind in SkyModel.tag else get_model_class("model", kind)
             models.append(model_class.from_dict(component))
@@ -347,25 +354,18 @@ class Models(MutableSequence[Any]):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise FileFormatError(f"{path}: not a YAML file: {error}") from error
-        try:
+        with named(str(path)):
             models = cls.from_dict(data)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
         if data.get("covariance"):
             models._read_covariance(make_path(path.parent / data["covariance"]))
         return models
 
     def _read_covariance(self, path: Path) -> None:
-        from astropy.table import Table
-
-        if not path.is_file():
-            raise FileFormatError(f"Covariance file not found: {path}")
-        table = Table.read(path, format="ascii.fixed_width", delimiter="|")
-        matrix = np.array([table[name] for name in table.colnames[1:]], dtype=float).T
-        n = len(self.parameters)
-        if matrix.shape != (n, n):
+        names, matrix = read_covariance(path)
+        if names != self.parameters_unique_names:
             raise FileFormatError(
-                f"{path}: expected a covariance of {n} parameters, found shape {matrix.shape}"
+                f"{path}: expected the covariance of the parameters {self.parameters_unique_names}, "
+                f"found {names}"
             )
         self.covariance = matrix
 
@@ -379,6 +379,37 @@ class Models(MutableSequence[Any]):
 
 
 DatasetModels = Models
+
+#: ``metadata`` is what Gammapy writes on itself, the results are what `FitResult.write` adds.
+_KEYS = ("components", "covariance", "metadata", "optimize_result", "covariance_result")
+
+
+def read_covariance(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Read names of parameters and their covariance, shape (n, n), from a table of text.
+
+    Raises
+    ------
+    FileFormatError
+        If the file isn't there or isn't such a table; the message names it.
+    """
+    from astropy.io.ascii import InconsistentTableError
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise FileFormatError(f"Covariance file not found: {path}")
+    try:
+        table = Table.read(path, format="ascii.fixed_width", delimiter="|")
+        names = [str(name) for name in table.columns[0]]
+        matrix = np.array([table[name] for name in table.colnames[1:]], dtype=float).T
+    except (InconsistentTableError, ValueError, IndexError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: not a table of a covariance: {error}") from error
+    if matrix.shape != (len(names), len(names)):
+        raise FileFormatError(
+            f"{path}: expected a covariance of {len(names)} parameters, found shape {matrix.shape}"
+        )
+    if not np.all(np.isfinite(matrix)) or np.any(np.diag(matrix) < 0):
+        raise FileFormatError(f"{path}: the covariance has values that aren't finite, or negative variances")
+    return names, matrix
 
 
 def label_links(parameters: Iterable[Parameter]) -> None:
@@ -430,5 +461,12 @@ def _restore_links(models: Models) -> None:
     for model in models:
         for owner in _parameter_owners(model):
             for name, value in list(vars(owner).items()):
-                if isinstance(value, Parameter) and value.link_label:
-                    owner.__dict__[name] = shared.setdefault(value.link_label, value)
+                if not isinstance(value, Parameter) or not value.link_label:
+                    continue
+                first = shared.setdefault(value.link_label, value)
+                if (first.value, first.unit) != (value.value, value.unit):
+                    raise ModelError(
+                        f"Model {model.name!r}: {name!r} is linked by {value.link_label!r} to a parameter of "
+                        f"value {first.quantity}, but has {value.quantity}"
+                    )
+                owner.__dict__[name] = first

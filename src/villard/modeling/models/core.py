@@ -31,6 +31,8 @@ class ModelBase:
     tag: ClassVar[list[str]] = []
     kind: ClassVar[str] = ""
     default_parameters: ClassVar[Parameters] = Parameters()
+    #: Keys of the YAML form besides ``type`` and ``parameters``; for models that hold data.
+    yaml_keys: ClassVar[tuple[str, ...]] = ()
     _settable: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -38,6 +40,12 @@ class ModelBase:
         declared: dict[str, Parameter] = {}
         for base in reversed(cls.__mro__):
             declared.update({k: v for k, v in vars(base).items() if isinstance(v, Parameter)})
+        for name, parameter in declared.items():
+            if parameter.name != name:
+                raise ModelError(
+                    f"{cls.__name__}.{name}: the parameter must have the name of the attribute, "
+                    f"found {parameter.name!r}"
+                )
         cls.default_parameters = Parameters(declared.values())
         own_tags = cls.__dict__.get("tag") or [cls.__name__]
         cls.tag = [own_tags] if isinstance(own_tags, str) else list(own_tags)
@@ -66,9 +74,8 @@ class ModelBase:
                 raise UnitsError(f"{type(self).__name__}.{name}: expected a unit like {default.unit}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = self.__dict__.get(name)
-        if isinstance(own, Parameter):
-            own.__set__(self, value)
+        if isinstance(self.__dict__.get(name), Parameter):
+            Parameter.assign(self, name, value)
             return
         known = name.startswith("_") or hasattr(type(self), name) or name in self.__dict__
         if not known and name not in self._settable:
@@ -84,7 +91,8 @@ class ModelBase:
     @property
     def parameters(self) -> Parameters:
         """Parameters, in the order of declaration."""
-        return Parameters([self.__dict__[name] for name in self.default_parameters.names])
+        names = self.default_parameters.names
+        return Parameters([self.__dict__[name] for name in names], names)
 
     @property
     def parameters_unique_names(self) -> list[str]:
@@ -127,7 +135,17 @@ class ModelBase:
 
     def to_dict(self, full_output: bool = False) -> dict[str, Any]:
         """Return the model in the form of Gammapy's YAML."""
-        return {"type": self.tag[0], "parameters": [p.to_dict() for p in self.parameters]}
+        parameters = self.parameters
+        entries = []
+        for parameter, name, default in zip(
+            parameters, parameters.names, self.default_parameters, strict=True
+        ):
+            entry = {**parameter.to_dict(), "name": name}
+            for key in ("interp", "scan_n_values", "scan_n_sigma"):
+                if getattr(parameter, key) != getattr(default, key):
+                    entry[key] = getattr(parameter, key)
+            entries.append(entry)
+        return {"type": self.tag[0], "parameters": entries}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -141,8 +159,9 @@ class ModelBase:
         Raises
         ------
         ModelError
-            If a parameter isn't one of the model's.
+            If a parameter isn't one of the model's, or there is an unknown key.
         """
+        cls.check_keys(data)
         model = cls(**cls._init_arguments(data))
         model._update_parameters(data.get("parameters") or [])
         return model
@@ -152,10 +171,30 @@ class ModelBase:
         """Arguments of the constructor besides parameters; for models that hold data."""
         return {}
 
+    @classmethod
+    def check_keys(cls, data: Any) -> None:
+        """Raise `ModelError` if there are other keys in the YAML form than the model has."""
+        if not isinstance(data, dict):
+            raise ModelError(f"{cls.__name__}: expected keys and values, found {data!r}")
+        known = ("type", "parameters", *cls.yaml_keys)
+        for key in data:
+            if key not in known:
+                raise ModelError(f"{cls.__name__}: unknown key {key!r}. {nearest(str(key), known)}")
+
     def _update_parameters(self, entries: list[dict[str, Any]]) -> None:
         parameters = self.parameters
+        found: set[str] = set()
+        if not isinstance(entries, list):
+            raise ModelError(f"{type(self).__name__}: expected a list of parameters, found {entries!r}")
         for entry in entries:
-            name = entry.get("name", "")
+            if not isinstance(entry, dict) or "name" not in entry:
+                raise ModelError(
+                    f"{type(self).__name__}: expected name, value, … of a parameter, found {entry!r}"
+                )
+            name = str(entry["name"])
+            if name in found:
+                raise ModelError(f"{type(self).__name__}: parameter {name!r} is given twice")
+            found.add(name)
             if name not in parameters.names:
                 raise ModelError(
                     f"{type(self).__name__} has no parameter {name!r}. {nearest(name, parameters.names)}"
@@ -163,7 +202,8 @@ class ModelBase:
             update_parameter(parameters[name], entry, type(self).__name__)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{p.name}={p.value:.4g} {p.unit}".rstrip() for p in self.parameters)
+        pairs = zip(self.parameters, self.parameters.names, strict=True)
+        values = ", ".join(f"{name}={p.value:.4g} {p.unit}".rstrip() for p, name in pairs)
         return f"{type(self).__name__}({values})"
 
     def __str__(self) -> str:
@@ -171,51 +211,46 @@ class ModelBase:
         return "\n".join(lines)
 
 
-_PARAMETER_KEYS = {"name", "value", "unit", "error", "min", "max", "frozen", "link", "prior", "interp"} | {
+_SETTINGS = (
+    "min",
+    "max",
+    "error",
+    "frozen",
     "scan_min",
     "scan_max",
     "scan_n_values",
     "scan_n_sigma",
-    "scale_method",
-    "scale",
-    "factor",
-    "type",
-    "is_norm",
-}
+    "interp",
+)
+#: Of Gammapy's minimiser; our own scaling needs no settings.
+_FOREIGN = ("scale_method", "scale_transform", "scale", "factor", "type", "is_norm")
+_PARAMETER_KEYS = ("name", "value", "unit", "link", "prior", *_SETTINGS, *_FOREIGN)
 
 
 def update_parameter(parameter: Parameter, entry: dict[str, Any], where: str) -> None:
     """Set a parameter from its YAML dictionary; absent settings stay as they are."""
-    unknown = set(entry) - _PARAMETER_KEYS
-    if unknown:
-        raise ModelError(f"{where}.{parameter.name}: unknown key {sorted(unknown)[0]!r} in the parameter")
+    where = f"{where}.{entry.get('name', parameter.name)}"
+    for key in entry:
+        if key not in _PARAMETER_KEYS:
+            hint = nearest(str(key), _PARAMETER_KEYS)
+            raise ModelError(f"{where}: unknown key {key!r} in the parameter. {hint}")
     limits = {"min": parameter.min, "max": parameter.max}
     # Lifted while the value changes; put back below where the entry has none of its own.
     parameter.min = parameter.max = float("nan")
     if "unit" in entry:
-        old = parameter.unit
-        parameter.unit = entry["unit"] or ""
-        if not parameter.unit.is_equivalent(old):
-            raise UnitsError(f"{where}.{parameter.name}: expected a unit like {old}, found {entry['unit']!r}")
+        try:
+            parameter.unit = entry["unit"] or ""
+        except UnitsError as error:
+            raise UnitsError(f"{where}: {error}") from error
     if "value" in entry:
         parameter.value = entry["value"]
     for key, limit in limits.items():
         setattr(parameter, key, limit)
-    for key in (
-        "min",
-        "max",
-        "error",
-        "frozen",
-        "scan_min",
-        "scan_max",
-        "scan_n_values",
-        "scan_n_sigma",
-        "interp",
-    ):
+    for key in _SETTINGS:
         if entry.get(key) is not None:
             setattr(parameter, key, entry[key])
     parameter.check_limits()
-    parameter.link_label = entry.get("link")
+    parameter.link_label = None if entry.get("link") is None else str(entry["link"])
     if entry.get("prior"):
         from villard.modeling.prior import Prior
 
@@ -225,8 +260,8 @@ def update_parameter(parameter: Parameter, entry: dict[str, Any], where: str) ->
 def parameter_lines(parameters: Parameters) -> list[str]:
     """Return one readable line per parameter."""
     lines = []
-    for p in parameters:
-        label = p.name if p.link_label is None else f"{p.name} ({p.link_label})"
+    for p, name in zip(parameters, parameters.names, strict=True):
+        label = name if p.link_label is None else f"{name} ({p.link_label})"
         unit = f" {p.unit}" if str(p.unit) else ""
         if p.frozen:
             lines.append(f"{label:<24} {'(frozen)':>8}: {p.value:11.4g}{unit}")
@@ -264,10 +299,17 @@ def _hint(name: str, names: Any) -> str:
     return hint if len(list(names)) < 12 else hint.split("Available")[0]
 
 
+def model_from_dict(kind: str, data: Any, where: str) -> Any:
+    """Make a model of any class from its YAML form; ``where`` begins the messages of errors."""
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise ModelError(f"{where}: expected a model with 'type' and 'parameters', found {data!r}")
+    return get_model_class(kind, data["type"]).from_dict(data)
+
+
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Prefix the message of a `ModelError` raised in the block."""
+    """Prefix the message of an error about models or parameters raised in the block."""
     try:
         yield
-    except ModelError as error:
-        raise ModelError(f"{where}: {error}") from error
+    except (ModelError, ParameterError, UnitsError) as error:
+        raise type(error)(f"{where}: {error}") from error

@@ -5,14 +5,31 @@ from typing import Any, ClassVar, Self
 import astropy.units as u
 
 from villard.exceptions import ModelError
-from villard.modeling.models.core import ModelBase, get_model_class, named, parameter_lines
+from villard.modeling.models.core import ModelBase, model_from_dict, named, parameter_lines
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.parameter import Parameters
-from villard.utils.names import make_name
+from villard.utils.names import make_name, nearest
 
 __all__ = ["SkyModel"]
 
+_KEYS = ("name", "type", "spectral", "spatial", "temporal", "apply_irf", "datasets_names")
+_PARTS = ("spectral", "spatial", "temporal")
 _APPLY_IRF = {"exposure": True, "psf": True, "edisp": True}
+
+
+def check_names(names: Any, where: str) -> list[str] | None:
+    """Return names of datasets as a list; `None` means all."""
+    if names is None or isinstance(names, str):
+        return None if names is None else [names]
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return list(names)
+    raise ModelError(f"{where}: datasets_names must be names of datasets, found {names!r}")
+
+
+def check_part(model_type: str | None) -> None:
+    """Raise `ModelError` if there is no part of this name."""
+    if model_type is not None and model_type not in _PARTS:
+        raise ModelError(f"No part of a model is called {model_type!r}. {nearest(str(model_type), _PARTS)}")
 
 
 class SkyModel(ModelBase):
@@ -66,7 +83,7 @@ class SkyModel(ModelBase):
         self.spatial_model = spatial_model
         self.temporal_model = temporal_model
         self.name = make_name(name)
-        self.datasets_names = [datasets_names] if isinstance(datasets_names, str) else datasets_names
+        self.datasets_names = check_names(datasets_names, f"SkyModel {name or ''}")
         self.apply_irf = {**_APPLY_IRF, **(apply_irf or {})}
         super().__init__()
         if covariance_data is not None:
@@ -84,7 +101,7 @@ class SkyModel(ModelBase):
     @property
     def parameters(self) -> Parameters:
         """Parameters of all parts."""
-        return Parameters(p for model in self._components.values() for p in model.parameters)
+        return Parameters.join(model.parameters for model in self._components.values())
 
     @property
     def parameters_unique_names(self) -> list[str]:
@@ -101,12 +118,14 @@ class SkyModel(ModelBase):
 
     def freeze(self, model_type: str | None = None) -> None:
         """Freeze the parameters of one part (``"spectral"``, ``"spatial"``, ``"temporal"``) or of all."""
+        check_part(model_type)
         for part, model in self._components.items():
             if model_type in (None, part):
                 model.freeze()
 
     def unfreeze(self, model_type: str | None = None) -> None:
         """Restore the frozen states that the classes declare, for one part or for all."""
+        check_part(model_type)
         for part, model in self._components.items():
             if model_type in (None, part):
                 model.unfreeze()
@@ -144,27 +163,16 @@ class SkyModel(ModelBase):
             If a part is of an unknown type or ``spectral`` is missing; the message names the source.
         """
         name = data.get("name")
-        unknown = set(data) - {
-            "name",
-            "type",
-            "spectral",
-            "spatial",
-            "temporal",
-            "apply_irf",
-            "datasets_names",
-            "covariance",
-        }
-        if unknown:
-            raise ModelError(f"SkyModel {name!r}: unknown key {sorted(unknown)[0]!r}")
+        for key in data:
+            if key not in _KEYS:
+                raise ModelError(f"SkyModel {name!r}: unknown key {key!r}. {nearest(str(key), _KEYS)}")
         if "spectral" not in data:
             raise ModelError(f"SkyModel {name!r}: 'spectral' is missing")
         parts: dict[str, Any] = {}
         with named(f"SkyModel {name!r}"):
             for part in ("spectral", "spatial", "temporal"):
                 if data.get(part) is not None:
-                    if "type" not in data[part]:
-                        raise ModelError(f"{part}: 'type' is missing")
-                    parts[f"{part}_model"] = get_model_class(part, data[part]["type"]).from_dict(data[part])
+                    parts[f"{part}_model"] = model_from_dict(part, data[part], part)
         return cls(
             **parts, name=name, datasets_names=data.get("datasets_names"), apply_irf=data.get("apply_irf")
         )

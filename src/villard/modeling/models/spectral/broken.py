@@ -110,6 +110,7 @@ class PiecewiseNormSpectralModel(SpectralModel):
     """
 
     tag = ["PiecewiseNormSpectralModel", "piecewise-norm"]
+    yaml_keys = ("energy", "interp")
 
     def __init__(self, energy: Any, norms: Any = None, interp: str = "log") -> None:
         energy = u.Quantity(energy)

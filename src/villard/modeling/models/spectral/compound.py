@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Self
 import astropy.units as u
 
 from villard.exceptions import ModelError
-from villard.modeling.models.core import get_model_class
+from villard.modeling.models.core import model_from_dict
 from villard.modeling.models.spectral.constant import ConstantSpectralModel
 from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel
 from villard.modeling.parameter import Parameters
+from villard.utils.units import unit_text
 
 __all__ = ["CompoundSpectralModel", "as_operand"]
 
@@ -67,6 +68,7 @@ class CompoundSpectralModel(SpectralModel):
     """
 
     tag: ClassVar[list[str]] = ["CompoundSpectralModel", "compound"]
+    yaml_keys = ("model1", "model2", "operator")
     _settable = ("model1", "model2")
 
     def __init__(self, model1: SpectralModel, model2: SpectralModel, operator: Any) -> None:
@@ -80,7 +82,7 @@ class CompoundSpectralModel(SpectralModel):
         unit1, unit2 = self.model1.output_unit, self.model2.output_unit
         if name in ("add", "sub") and unit1 != unit2:
             raise ModelError(
-                f"CompoundSpectralModel: can't {name} models in {unit1 or 'no unit'} and {unit2 or 'no unit'}"
+                f"CompoundSpectralModel: can't {name} models in {unit_text(unit1)} and {unit_text(unit2)}"
             )
         super().__init__()
 
@@ -92,7 +94,7 @@ class CompoundSpectralModel(SpectralModel):
     @property
     def parameters(self) -> Parameters:
         """Parameters of both models."""
-        return self.model1.parameters + self.model2.parameters
+        return Parameters.join([self.model1.parameters, self.model2.parameters])
 
     @property
     def parameters_unique_names(self) -> list[str]:
@@ -171,7 +173,8 @@ class CompoundSpectralModel(SpectralModel):
         for key in ("model1", "model2", "operator"):
             if key not in data:
                 raise ModelError(f"CompoundSpectralModel: {key!r} is missing")
+        cls.check_keys(data)
         models = [
-            get_model_class("spectral", data[k]["type"]).from_dict(data[k]) for k in ("model1", "model2")
+            model_from_dict("spectral", data[k], f"CompoundSpectralModel.{k}") for k in ("model1", "model2")
         ]
         return cls(models[0], models[1], data["operator"])

@@ -5,7 +5,7 @@ from typing import Any, Self
 import astropy.units as u
 
 from villard.exceptions import ModelError
-from villard.modeling.models.core import get_model_class
+from villard.modeling.models.core import model_from_dict
 from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel
 from villard.modeling.parameter import Parameter
 
@@ -28,7 +28,7 @@ class ConstantSpectralModel(SpectralModel):
         super().__init__()
         if isinstance(const, u.Quantity | str):
             # A constant factor of another model may have any unit.
-            self.const.unit = u.Quantity(const).unit
+            self.__dict__["const"] = Parameter("const", u.Quantity(const), is_norm=True)
         if const is not None:
             self.const = const
 
@@ -67,6 +67,7 @@ class ScaleSpectralModel(SpectralModel):
     """
 
     tag = ["ScaleSpectralModel", "scale"]
+    yaml_keys = ("model",)
     norm = Parameter("norm", 1.0, interp="log", is_norm=True)
     _settable = ("model",)
 
@@ -115,9 +116,8 @@ class ScaleSpectralModel(SpectralModel):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Make the model from the form of `to_dict`."""
-        if "model" not in data:
-            raise ModelError("ScaleSpectralModel: 'model' is missing")
-        inner = get_model_class("spectral", data["model"]["type"]).from_dict(data["model"])
+        cls.check_keys(data)
+        inner = model_from_dict("spectral", data.get("model"), "ScaleSpectralModel.model")
         model = cls(inner)
         model._update_parameters(data.get("parameters") or [])
         return model

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase
 from villard.utils.array import namespace
-from villard.utils.units import canonical_unit, to_canonical
+from villard.utils.units import canonical_unit, to_canonical, unit_text
 
 __all__ = ["PureSpectrum", "SpectralModel"]
 
@@ -321,8 +321,9 @@ class SpectralModel(ModelBase):
     @property
     def output_unit(self) -> u.UnitBase:
         """Unit of the flux that ``evaluate`` returns, in the engine's units."""
-        for parameter in self.parameters:
-            if parameter.is_norm:
+        for parameter, declared in zip(self.parameters, self.default_parameters, strict=False):
+            # A parameter that is linked to another model's may be something else there.
+            if declared.is_norm:
                 return canonical_unit(parameter.unit)
         return u.Unit("cm-2 s-1 TeV-1")
 
@@ -330,7 +331,7 @@ class SpectralModel(ModelBase):
         """Return the model as pure functions of arrays."""
         cls = type(self)
         n = len(self.default_parameters)
-        norms = [i for i, p in enumerate(self.parameters) if p.is_norm]
+        norms = [i for i, p in enumerate(self.default_parameters) if p.is_norm]
         evaluate = _unpack(cls.evaluate, n)
         if not self.traceable:
             evaluate = _by_callback(evaluate)
@@ -420,7 +421,7 @@ def integrate_panels(function: Function, energy_min: Any, energy_max: Any, n_pan
 def _energy(energy: Any) -> u.Quantity:
     energy = u.Quantity(energy)
     if not energy.unit.is_equivalent(u.TeV):
-        raise UnitsError(f"Expected an energy, found {energy.unit or 'no unit'}")
+        raise UnitsError(f"Expected an energy, found {unit_text(energy.unit)}")
     return energy
 
 

@@ -83,6 +83,7 @@ class EBLAbsorptionNormSpectralModel(SpectralModel):
     """
 
     tag = ["EBLAbsorptionNormSpectralModel", "ebl-norm"]
+    yaml_keys = ("filename", "energy", "param", "values")
     redshift = Parameter("redshift", 0.1, frozen=True)
     alpha_norm = Parameter("alpha_norm", 1.0, frozen=True)
 
@@ -230,6 +231,7 @@ class EBLAbsorptionNormSpectralModel(SpectralModel):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Make the model from the form of `to_dict`."""
+        cls.check_keys(data)
         if data.get("filename"):
             model = cls.read(data["filename"])
         else:

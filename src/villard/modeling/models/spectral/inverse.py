@@ -5,6 +5,8 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from villard.utils.units import convert
+
 __all__ = ["inverse_all", "peak_energy"]
 
 _N_GRID = 400
@@ -14,8 +16,8 @@ def inverse_all(model: Any, value: Any, energy_min: Any, energy_max: Any) -> u.Q
     """Return all energies between two bounds at which the flux is ``value``, increasing."""
     from scipy.optimize import brentq
 
-    target = float(u.Quantity(value).to_value(model.output_unit))
-    low, high = (u.Quantity(e).to_value("TeV") for e in (energy_min, energy_max))
+    target = float(convert(value, model.output_unit, "Flux"))
+    low, high = (float(convert(e, u.TeV, "Bound of the energy")) for e in (energy_min, energy_max))
 
     def difference(log_energy: Any) -> Any:
         flux = model(np.exp(log_energy) * u.TeV).to_value(model.output_unit)
