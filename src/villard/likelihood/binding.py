@@ -290,6 +290,7 @@ def _bind_priors(
         if parameter.frozen:
             constant += parameter.prior_stat_sum()
             continue
+        prior = prior.in_unit(parameter.unit, f"Parameter {parameter.name!r}")
         row = [*prior.values.values(), prior.weight, 1.0 / parameter.engine_factor]
         grouped.setdefault(type(prior), []).append((column[id(parameter)], row))
     priors = [
