@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"maps"},
     {"irf"},
     {"modeling.prior"},
+    {"modeling.one_parameter"},
     {"modeling.parameter"},
     {"modeling.covariance"},
     {"modeling.models"},
