@@ -85,9 +85,11 @@ def batch_solver(kernels: Kernels) -> Any:
         ) -> Any:
             def single(theta: Any, active: Any, changes: Any) -> Any:
                 own = _override(data, changes)
-                return pack_solution(
-                    minimize(lambda t: kernels.terms(t, own), theta, lower, upper, active, tol, max_iter)
-                )
+
+                def terms(theta: Any, far: Any) -> Any:
+                    return kernels.terms(theta, own, far)
+
+                return pack_solution(minimize(terms, theta, lower, upper, active, tol, max_iter))
 
             return jax.vmap(single)(theta, active, changes)
 

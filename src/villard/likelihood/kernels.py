@@ -102,8 +102,11 @@ class Kernels:
             curvature = curvature.at[index].add(jax.vmap(jax.grad(jax.grad(function)))(*arguments))
         return value, gradient, curvature
 
-    def terms(self, theta: Any, data: Any) -> tuple[Any, Any, Any]:
-        """Return -2 ln L, its gradient and its Fisher-like matrix JᵀWJ, W = d²stat/dμ² made positive."""
+    def terms(self, theta: Any, data: Any, far: Any = False) -> tuple[Any, Any, Any]:
+        """Return -2 ln L, its gradient and its Fisher-like matrix JᵀWJ.
+
+        W is d²stat/dμ² made positive, or, where ``far``, its expectation.
+        """
         full = self.parameters(theta, data)
         value, gradient, curvature = self._prior_terms(theta, data)
         fisher = jnp.diag(jnp.maximum(curvature, 0.0))
@@ -114,7 +117,8 @@ class Kernels:
             stat, first, second = statistic.derivatives(mu, block["data"])
             expected = statistic.fisher(mu, block["data"])
             mask = block["mask"]
-            weight = jnp.where(mask, jnp.maximum(second, _EXPECTED_SHARE * expected), 0.0)
+            weight = jnp.where(far, expected, jnp.maximum(second, _EXPECTED_SHARE * expected))
+            weight = jnp.where(mask, weight, 0.0)
             value = value + jnp.sum(jnp.where(mask, stat, 0.0))
             gradient = gradient + jnp.einsum("rnb,rb->n", jacobian, jnp.where(mask, first, 0.0))
             fisher = fisher + jnp.einsum("rnb,rb,rmb->nm", jacobian, weight, jacobian)

@@ -23,6 +23,7 @@ from villard.likelihood.batch import (
 from villard.likelihood.binding import Binding, bind_models, free_columns
 from villard.likelihood.kernels import Kernels, kernels_for
 from villard.likelihood.measurement import Measurement
+from villard.likelihood.newton import minimize_exactly
 from villard.likelihood.solver import SolverStatus, minimize
 from villard.modeling.parameter import Parameter, Parameters
 
@@ -32,6 +33,8 @@ Array = NDArray[np.float64]
 
 #: Default for the largest estimated distance to the minimum, in units of -2 ln L.
 DEFAULT_TOL = 1e-8
+#: Fisher scoring that hasn't converged after so many evaluations creeps: the exact Hessian does better.
+_FISHER_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Solution:
     @property
     def success(self) -> bool:
         """Whether it converged."""
-        return self.status == SolverStatus.CONVERGED
+        return self.status in (SolverStatus.CONVERGED, SolverStatus.CONVERGED_EXACTLY)
 
 
 class Likelihood:
@@ -182,6 +185,8 @@ class Likelihood:
     ) -> Solution:
         """Minimise by damped Fisher scoring within the parameters' limits.
 
+        Where it creeps, because parameters are nearly degenerate, it is finished with the exact Hessian.
+
         Parameters
         ----------
         theta : array, optional
@@ -200,22 +205,40 @@ class Likelihood:
         `Solution`
             Minimum and how it ended; no exception is raised where it didn't converge.
         """
-        length = max_iter if trace else 0
+        theta = self._start(theta)
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
-        function = _solver(self._kernels, length)
-        result = function(self._start(theta), *self.bounds, active, tol, max_iter, self._device_data)
+        bounds = self.bounds
+        first = min(max_iter, _FISHER_ITERATIONS)
+        function = _solver(self._kernels, first if trace else 0)
+        result = function(theta, *bounds, active, tol, first, self._device_data)
         packed, record = np.asarray(result[0]), np.asarray(result[1])
         n = self.n_free
-        nfev = int(packed[2 * n + 3])
-        return Solution(
+        solution = Solution(
             packed[:n],
             float(packed[2 * n]),
             packed[n : 2 * n],
             float(packed[2 * n + 1]),
             SolverStatus(int(packed[2 * n + 2])),
-            nfev,
-            record[:nfev],
+            int(packed[2 * n + 3]),
+            record[: int(packed[2 * n + 3])],
         )
+        left = max_iter - solution.nfev
+        if solution.success or solution.status == SolverStatus.NOT_FINITE or left <= 0:
+            return solution
+        return self._finish(solution, bounds, active, tol, left)
+
+    def _finish(self, solution: Solution, bounds: Any, active: Any, tol: float, left: int) -> Solution:
+        """Go on with the exact Hessian where Fisher scoring hasn't converged."""
+        end = minimize_exactly(
+            self.value_and_gradient, self.hessian, solution.theta, bounds, active, tol, left
+        )
+        if end.converged:
+            status = SolverStatus.CONVERGED_EXACTLY
+        else:
+            status = SolverStatus.RUNNING if len(end.rows) >= left else SolverStatus.STALLED
+        trace = np.concatenate([solution.trace, end.rows]) if len(solution.trace) else solution.trace
+        nfev = solution.nfev + len(end.rows)
+        return Solution(end.theta, end.value, end.gradient, end.edm, status, nfev, trace)
 
     def minimize_batch(
         self,
@@ -323,7 +346,7 @@ def _solver(kernels: Kernels, length: int) -> Any:
 
         def solve(theta: Any, lower: Any, upper: Any, active: Any, tol: Any, max_iter: Any, data: Any) -> Any:
             result = minimize(
-                lambda t: kernels.terms(t, data), theta, lower, upper, active, tol, max_iter, length
+                lambda t, far: kernels.terms(t, data, far), theta, lower, upper, active, tol, max_iter, length
             )
             return pack_solution(result), result["trace"]
 

@@ -1,9 +1,14 @@
 """Damped Fisher scoring with bounds, alone and in batches.
 
 Levenberg-Marquardt on the statistic's own curvature: each step solves (F + λ diag F) δ = -g on the
-parameters that aren't held. It stops on the estimated distance to the minimum, ½ gᵀF⁻¹g. Steps go
-at most 90 % of the way to a bound; clipping a step onto it can end in a false corner, where other
-parameters never recover. Only where the remaining way makes no difference is the bound reached.
+parameters that aren't held. Far from the minimum F is the expected curvature. There the curvature
+of the data is misleading: a fit that starts from μ predicted counts, many more than the n observed
+ones, is sent to -μ²/n, beyond zero, while the expected one leads to n in one step. Near the minimum
+the data's own curvature converges faster.
+
+It stops on the estimated distance to the minimum, ½ gᵀF⁻¹g. Steps go at most 90 % of the way to a
+bound; clipping a step onto it can end in a false corner, where other parameters never recover. Only
+where the remaining way makes no difference is the bound reached.
 """
 
 from collections.abc import Callable
@@ -15,6 +20,10 @@ from villard._jax import jax, jnp
 __all__ = ["SolverStatus", "minimize"]
 
 _TOWARDS_BOUND = 0.9
+#: Estimated distance to the minimum from which on the expected curvature is taken.
+_FAR = 0.1
+#: Squared gradient over curvature (twice a distance to the minimum) beyond which it is no slope but a cliff.
+_CLIFF = 1e18
 
 
 class SolverStatus(IntEnum):
@@ -24,6 +33,7 @@ class SolverStatus(IntEnum):
     CONVERGED = 1
     STALLED = 2
     NOT_FINITE = 3
+    CONVERGED_EXACTLY = 4
 
     @property
     def message(self) -> str:
@@ -33,6 +43,8 @@ class SolverStatus(IntEnum):
             SolverStatus.CONVERGED: "Converged: estimated distance to minimum below tolerance.",
             SolverStatus.STALLED: "No step lowers the statistic, though its gradient isn't zero.",
             SolverStatus.NOT_FINITE: "The statistic is not finite at the start values.",
+            SolverStatus.CONVERGED_EXACTLY: "Converged with the exact Hessian: estimated distance to "
+            "minimum below tolerance.",
         }[self]
 
 
@@ -44,22 +56,31 @@ def _held(theta: Any, gradient: Any, lower: Any, upper: Any, active: Any) -> Any
 
 
 def _step(fisher: Any, gradient: Any, moving: Any, damping: Any) -> tuple[Any, Any]:
-    """Damped step and estimated distance to the minimum, in units of the statistic."""
+    """Damped step, and the estimated distance to the minimum (undamped) in units of the statistic."""
     gradient = jnp.where(moving, gradient, 0.0)
     diagonal = jnp.diag(fisher)
     scale = jnp.sqrt(jnp.where(moving & (diagonal > 0), diagonal, 1.0))
     both = moving[:, None] & moving[None, :]
     matrix = jnp.where(both, fisher / scale[:, None] / scale[None, :], 0.0)
     # The last term keeps a parameter without any curvature from making the system singular.
-    matrix = matrix + jnp.diag(jnp.where(moving, damping + 1e-12, 1.0))
-    scaled = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), gradient / scale)
-    return scaled / scale, -0.5 * jnp.dot(scaled, gradient / scale) * (1.0 + damping)
+    on_diagonal = jnp.where(moving, jnp.stack([damping, jnp.zeros_like(damping)])[:, None] + 1e-12, 1.0)
+    roots = jnp.linalg.cholesky(matrix + jax.vmap(jnp.diag)(on_diagonal))
+    right = jnp.broadcast_to(gradient / scale, (2, *gradient.shape))
+    half = jax.scipy.linalg.solve_triangular(roots, right[..., None], lower=True)
+    scaled = -jax.scipy.linalg.solve_triangular(roots[0], half[0, :, 0], lower=True, trans=1)
+    # With the damping in it the distance would be underestimated where parameters are degenerate.
+    return scaled / scale, 0.5 * jnp.sum(half[1] ** 2)
+
+
+def _on_cliff(gradient: Any, fisher: Any) -> Any:
+    return jnp.any(gradient**2 > _CLIFF * jnp.diag(fisher))
 
 
 def _within_bounds(theta: Any, delta: Any, gradient: Any, lower: Any, upper: Any, tol: Any) -> Any:
     """Shorten a step before bounds; land on a bound where the rest of the way changes nothing."""
     room_down, room_up = theta - lower, upper - theta
-    beyond_down, beyond_up = delta <= -room_down, delta >= room_up
+    # A parameter that is held stays, though it be out of bounds, as scans may ask for.
+    beyond_down, beyond_up = (delta < 0) & (-delta >= room_down), (delta > 0) & (delta >= room_up)
     negligible_down = jnp.abs(gradient) * room_down < 1e-3 * tol
     negligible_up = jnp.abs(gradient) * room_up < 1e-3 * tol
     room_down = jnp.where(jnp.isfinite(room_down), room_down, 0.0)
@@ -72,7 +93,7 @@ def _within_bounds(theta: Any, delta: Any, gradient: Any, lower: Any, upper: Any
 
 
 def minimize(
-    terms: Callable[[Any], tuple[Any, Any, Any]],
+    terms: Callable[[Any, Any], tuple[Any, Any, Any]],
     theta: Any,
     lower: Any,
     upper: Any,
@@ -86,7 +107,7 @@ def minimize(
     Parameters
     ----------
     terms : callable
-        θ ↦ value, gradient, positive semi-definite curvature.
+        (θ, far) ↦ value, gradient, positive semi-definite curvature; the expected one where ``far``.
     theta : array
         Start, shape (n,).
     lower, upper : array
@@ -106,7 +127,7 @@ def minimize(
         ``theta``, ``value``, ``gradient``, ``edm``, ``status`` (`SolverStatus`), ``nfev``, and
         ``trace`` of shape (trace_length, 1 + n).
     """
-    value, gradient, fisher = terms(theta)
+    value, gradient, fisher = terms(theta, True)
     n = theta.shape[0]
     trace = jnp.zeros((trace_length, 1 + n))
     if trace_length:
@@ -132,13 +153,16 @@ def minimize(
         delta, edm = _step(s["fisher"], s["gradient"], moving, s["damping"])
         trial = _within_bounds(s["theta"], delta, s["gradient"], lower, upper, tol)
         delta = trial - s["theta"]
-        value, gradient, fisher = terms(trial)
+        value, gradient, fisher = terms(trial, edm > _FAR)
         reduction = s["value"] - value
         expected = -(jnp.dot(s["gradient"], delta) + 0.5 * delta @ s["fisher"] @ delta)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(fisher))
         # Near the minimum the reduction drowns in rounding: a step that changes nothing is accepted.
         rounding = 1e-13 * (jnp.abs(s["value"]) + 1.0)
-        accepted = finite & (reduction >= -rounding)
+        # Where counts are observed but fewer than none predicted, the statistic is cut off at a value that
+        # is finite, and may be lower than at a start far away: no step may lead there.
+        fallen = _on_cliff(gradient, fisher) & ~_on_cliff(s["gradient"], s["fisher"])
+        accepted = finite & (reduction >= -rounding) & ~fallen
         good = accepted & (reduction > 0.75 * expected)
         poor = ~accepted | (reduction < 0.25 * expected)
         damping = jnp.where(
