@@ -12,6 +12,8 @@ _EXPORTS = {
     "RegionNDMap": "region_map",
     "SkyRegion": "regions",
     "SkyRegionUnion": "regions",
+    "WcsGeom": "wcs_geom",
+    "WcsNDMap": "wcs_map",
 }
 
 __all__ = list(_EXPORTS)

@@ -246,4 +246,5 @@ def band_axis_name(column: str) -> str:
     ('energy', 'energy_true')
     """
     prefix = column.strip().upper().removesuffix("_MIN")
-    return "energy" if prefix == "E" else prefix.lower()
+    # Early files of PSF maps call the distance to the source theta.
+    return {"E": "energy", "THETA": "rad"}.get(prefix, prefix.lower())

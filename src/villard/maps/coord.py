@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -13,6 +13,8 @@ from villard.utils.names import nearest
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+
+    from villard.maps.geom import Geom
 
 __all__ = ["MapCoord"]
 
@@ -37,6 +39,36 @@ class MapCoord(Mapping[str, Any]):
             name: value if name == "skycoord" else u.Quantity(value) for name, value in coords.items()
         }
 
+    @classmethod
+    def from_any(cls, coords: Mapping[str, Any] | Sequence[Any], geom: Geom) -> MapCoord:
+        """Make coordinates of a dictionary or of a tuple.
+
+        Parameters
+        ----------
+        coords : dict, `MapCoord` or tuple
+            Quantity per axis, and "skycoord" or "lon" and "lat" (deg, in the frame of the geometry); or
+            a tuple of longitude, latitude (where the geometry has pixels) and the axes in order.
+        geom : `Geom`
+            Geometry that says which axes there are, and their units.
+        """
+        if isinstance(coords, MapCoord):
+            return coords
+        if not isinstance(coords, Mapping):
+            names = geom.axes.names if geom.is_region else geom.axes_names
+            if len(coords) != len(names):
+                raise DataError(f"Expected one coordinate for each of {names}, found {len(coords)}")
+            coords = dict(zip(names, coords, strict=True))
+        coords = dict(coords)
+        if "lon" in coords and "lat" in coords:
+            from astropy.coordinates import SkyCoord
+
+            lon, lat = (u.Quantity(coords.pop(name), "deg") for name in ("lon", "lat"))
+            coords["skycoord"] = SkyCoord(lon, lat, frame=geom.frame or "icrs")
+        for axis in geom.axes:
+            if axis.name in coords and not hasattr(coords[axis.name], "unit"):
+                coords[axis.name] = u.Quantity(coords[axis.name], axis.unit)
+        return cls(coords)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of all coordinates broadcast against each other."""
@@ -46,6 +78,16 @@ class MapCoord(Mapping[str, Any]):
     def skycoord(self) -> SkyCoord:
         """Directions."""
         return self["skycoord"]
+
+    @property
+    def lon(self) -> u.Quantity:
+        """Longitudes of the directions (deg)."""
+        return self.skycoord.spherical.lon.to("deg")
+
+    @property
+    def lat(self) -> u.Quantity:
+        """Latitudes of the directions (deg)."""
+        return self.skycoord.spherical.lat.to("deg")
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._coords:

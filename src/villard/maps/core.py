@@ -76,10 +76,11 @@ class Map(MapOperators):
     def create(
         region: Any = None,
         axes: Iterable[MapAxis] | None = None,
-        map_type: str = "region",
+        map_type: str | None = None,
         dtype: Any = float,
         unit: str | u.UnitBase = "",
         meta: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Map:
         """Make a map of zeros.
 
@@ -89,23 +90,58 @@ class Map(MapOperators):
             As for `RegionGeom`.
         axes : list of `MapAxis`
             Axes beside the sky.
-        map_type : {"region"}
-            Kind of map.
+        map_type : {"wcs", "region"}, optional
+            Kind of map; "region" by default if there is one, else "wcs".
         dtype, unit, meta
             As for `Map`.
+        **kwargs
+            For `WcsGeom.create`: ``npix``, ``binsz``, ``width``, ``skydir``, ``frame``, ``proj``,
+            ``refpix``.
+
+        Examples
+        --------
+        >>> counts = Map.create(skydir=(83.63, 22.01), binsz=0.02, width=(4, 3))
+        >>> counts.data.shape
+        (150, 200)
         """
         from villard.maps.region_geom import RegionGeom
+        from villard.maps.wcs_geom import WcsGeom
 
-        if map_type != "region":
-            raise DataError(f"Unknown map_type {map_type!r}, expected 'region'")
-        return Map.from_geom(RegionGeom(region, axes=axes), dtype=dtype, unit=unit, meta=meta)
+        map_type = map_type or ("wcs" if region is None else "region")
+        if map_type not in {"region", "wcs"}:
+            raise DataError(f"Unknown map_type {map_type!r}, expected 'wcs' or 'region'")
+        if (kwargs and map_type == "region") or (region is not None and map_type == "wcs"):
+            given = ", ".join(kwargs) if kwargs else "region"
+            raise DataError(f"A map of the type {map_type!r} doesn't take the arguments {given}")
+        geom: Geom
+        if map_type == "region":
+            geom = RegionGeom(region, axes=axes)
+        else:
+            geom = WcsGeom.create(axes=axes, **({"binsz": 0.1} | kwargs))
+        return Map.from_geom(geom, dtype=dtype, unit=unit, meta=meta)
 
     @staticmethod
     def read(path: str | os.PathLike[str], hdu: str | None = None, format: str | None = None) -> Map:
-        """Read a map of any kind from a FITS file; see the map classes for the formats."""
-        from villard.maps.region_map import RegionNDMap
+        """Read a map of any kind from a FITS file.
 
-        return RegionNDMap.read(path, hdu=hdu, format=format)
+        Parameters
+        ----------
+        path : str or path-like
+            File.
+        hdu : str, optional
+            Name of the extension; by default the first one that holds an image of the sky or, if there
+            is none, a table.
+        format : str, optional
+            Layout, see the map classes; found out by default.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged or holds no map.
+        """
+        from villard.maps.map_io import read_map
+
+        return read_map(path, hdu=hdu, format=format)
 
     def _make(self, data: NDArray[Any], unit: u.UnitBase | str) -> Self:
         return type(self)(self._geom, data=data, unit=unit, meta=self.meta)
@@ -317,16 +353,8 @@ class Map(MapOperators):
         coords : dict, `MapCoord` or tuple
             Quantity per axis, optionally "skycoord"; or a tuple of them in the order of the axes.
         """
-        coord = self._as_coord(coords)
-        shape = coord.shape
-        inside = np.broadcast_to(self._contains(coord), shape).copy()
-        index: list[Any] = [0] * self._geom.ndim
-        for axis in self._geom.axes:
-            idx = np.broadcast_to(axis.coord_to_idx(coord[axis.name]), shape)
-            inside &= idx >= 0
-            index[self._geom.data_axis(axis.name)] = np.maximum(idx, 0)
-        values = np.broadcast_to(self._data[tuple(index)], shape)
-        return np.where(inside, values, np.nan)
+        index, inside = self._locate(MapCoord.from_any(coords, self._geom))
+        return np.where(inside, np.broadcast_to(self._data[index], inside.shape), np.nan)
 
     def interp_by_coord(
         self,
@@ -352,49 +380,44 @@ class Map(MapOperators):
         """
         from villard.maps.interpolation import interpolate_grid
 
-        coord = self._as_coord(coords)
+        coord = MapCoord.from_any(coords, self._geom)
         shape, axes = coord.shape, list(self._geom.axes)
         points = [np.broadcast_to(coord[axis.name].to_value(axis.unit), shape) for axis in axes]
         data = np.transpose(self._data[..., 0, 0])
         values = interpolate_grid(axes, data, points, fill_value=fill_value, values_scale=values_scale)
-        return np.where(self._contains(coord), values, np.nan)
+        return np.where(self._sky_index(coord)[-1], values, np.nan)
 
     def set_by_coord(self, coords: Mapping[str, Any] | Sequence[Any], values: ArrayLike) -> None:
         """Set the bins that hold the coordinates; those outside are an error."""
-        self.data[self._indices(coords)] = values
+        index, inside = self._locate(MapCoord.from_any(coords, self._geom))
+        if not np.all(inside):
+            raise DataError(
+                f"{np.sum(~inside)} of {inside.size} coordinates are outside the axes of {self!r}"
+            )
+        self.data[index] = values
 
     def fill_by_coord(self, coords: Mapping[str, Any] | Sequence[Any], weights: ArrayLike = 1) -> None:
         """Add weights (1 by default) to the bins that hold the coordinates; those outside are left out."""
-        coord = self._as_coord(coords)
-        inside = np.isfinite(self.get_by_coord(coord)) if not self.is_mask else np.ones(coord.shape, bool)
-        parts = {name: np.broadcast_to(coord[name], coord.shape, subok=True)[inside] for name in coord}
-        np.add.at(self.data, self._indices(parts), np.broadcast_to(weights, coord.shape)[inside])
+        index, inside = self._locate(MapCoord.from_any(coords, self._geom))
+        index = tuple(np.broadcast_to(i, inside.shape)[inside] for i in index)
+        np.add.at(self.data, index, np.broadcast_to(weights, inside.shape)[inside])
 
-    def _indices(self, coords: Mapping[str, Any] | Sequence[Any]) -> tuple[Any, ...]:
-        coord = self._as_coord(coords)
+    def _locate(self, coord: MapCoord) -> tuple[tuple[Any, ...], NDArray[np.bool_]]:
+        """Return the indices of the bins (0 for those outside), and which coordinates are inside."""
         index: list[Any] = [0] * self._geom.ndim
+        index[-2], index[-1], contained = self._sky_index(coord)
+        inside = np.broadcast_to(contained, coord.shape).copy()
         for axis in self._geom.axes:
             idx = axis.coord_to_idx(coord[axis.name])
-            if np.any(idx < 0):
-                raise DataError(f"Coordinates outside the axis {axis!r}")
-            index[self._geom.data_axis(axis.name)] = idx
-        return tuple(index)
+            inside &= idx >= 0
+            index[self._geom.data_axis(axis.name)] = np.maximum(idx, 0)
+        return tuple(index), inside
 
-    def _as_coord(self, coords: Mapping[str, Any] | Sequence[Any]) -> MapCoord:
-        if isinstance(coords, MapCoord):
-            return coords
-        if not isinstance(coords, Mapping):
-            names = self._geom.axes.names
-            if len(coords) != len(names):
-                raise DataError(f"Expected one coordinate for each of {names}, found {len(coords)}")
-            coords = dict(zip(names, coords, strict=True))
-        return MapCoord(
-            {k: v if hasattr(v, "unit") or k == "skycoord" else u.Quantity(v) for k, v in coords.items()}
-        )
-
-    def _contains(self, coord: MapCoord) -> Any:
+    def _sky_index(self, coord: MapCoord) -> tuple[Any, Any, Any]:
+        """Return row, column and whether the direction is inside."""
         contains = getattr(self._geom, "contains", None)
-        return contains(coord.skycoord) if contains is not None and "skycoord" in coord else np.True_
+        inside = contains(coord.skycoord) if contains is not None and "skycoord" in coord else np.True_
+        return 0, 0, inside
 
     def __repr__(self) -> str:
         unit = f", unit={str(self.unit)!r}" if str(self.unit) else ""
@@ -429,7 +452,11 @@ def _in_shape(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _map_class(geom: Geom) -> type[Map]:
     from villard.maps.region_map import RegionNDMap
+    from villard.maps.wcs_geom import WcsGeom
+    from villard.maps.wcs_map import WcsNDMap
 
+    if isinstance(geom, WcsGeom):
+        return WcsNDMap
     if not geom.is_region:
         raise DataError(f"No map class for the geometry {type(geom).__name__}")
     return RegionNDMap

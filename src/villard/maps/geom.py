@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -60,7 +60,7 @@ class Geom(ABC):
         """Return the coordinates of all bin centres."""
 
     @abstractmethod
-    def _with_axes(self, axes: MapAxes) -> Geom:
+    def _with_axes(self, axes: MapAxes) -> Self:
         """Return the same sky with other axes."""
 
     @abstractmethod
@@ -170,39 +170,39 @@ class Geom(ABC):
 
     # Derived geometries
 
-    def squash(self, axis_name: str) -> Geom:
+    def squash(self, axis_name: str) -> Self:
         """Return the geometry with one axis reduced to a single bin."""
         return self._with_axes(self.axes.squash(axis_name))
 
-    def drop(self, axis_name: str) -> Geom:
+    def drop(self, axis_name: str) -> Self:
         """Return the geometry without one axis."""
         return self._with_axes(self.axes.drop(axis_name))
 
-    def replace_axis(self, axis: MapAxis) -> Geom:
+    def replace_axis(self, axis: MapAxis) -> Self:
         """Return the geometry with the axis of this name replaced."""
         return self._with_axes(self.axes.replace(axis))
 
-    def rename_axes(self, names: Sequence[str] | str, new_names: Sequence[str] | str) -> Geom:
+    def rename_axes(self, names: Sequence[str] | str, new_names: Sequence[str] | str) -> Self:
         """Return the geometry with axes under other names."""
         return self._with_axes(self.axes.rename_axes(names, new_names))
 
-    def resample_axis(self, axis: MapAxis) -> Geom:
+    def resample_axis(self, axis: MapAxis) -> Self:
         """Return the geometry with bins joined to be nearest to those of ``axis``."""
         return self._with_axes(self.axes.resample(axis))
 
-    def slice_by_idx(self, slices: dict[str, Any]) -> Geom:
+    def slice_by_idx(self, slices: dict[str, Any]) -> Self:
         """Return the geometry of some bins; an integer drops its axis."""
         return self._with_axes(self.axes.slice_by_idx(slices))
 
-    def to_image(self) -> Geom:
+    def to_image(self) -> Self:
         """Return the geometry without axes beside the sky."""
         return self._with_axes(MapAxes())
 
-    def to_cube(self, axes: Iterable[MapAxis]) -> Geom:
+    def to_cube(self, axes: Iterable[MapAxis]) -> Self:
         """Return the geometry with further axes."""
         return self._with_axes(self.axes + list(axes))
 
-    def as_energy_true(self) -> Geom:
+    def as_energy_true(self) -> Self:
         """Return the geometry with the axis "energy" renamed "energy_true"."""
         return self.rename_axes("energy", "energy_true")
 

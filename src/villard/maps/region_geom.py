@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -116,8 +116,8 @@ class RegionGeom(Geom):
             coords["skycoord"] = self._region.center.reshape((1,) * self.ndim)
         return MapCoord(coords)
 
-    def _with_axes(self, axes: MapAxes) -> RegionGeom:
-        return RegionGeom(self._region, axes=axes)
+    def _with_axes(self, axes: MapAxes) -> Self:
+        return type(self)(self._region, axes=axes)
 
     def _is_same_sky(self, other: Geom) -> bool:
         region = getattr(other, "region", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -12,7 +12,7 @@ from astropy.io import fits
 from villard.exceptions import DataError, FileFormatError
 from villard.maps.axis import MapAxis
 from villard.maps.axis_hdu import axis_of_ebounds, axis_of_response
-from villard.maps.axis_io import axis_from_bands, band_axis_name
+from villard.maps.bands import axes_from_bands, axes_keywords, axes_to_bands
 from villard.maps.fits import column, column_unit, find_table, fits_unit, raw_column
 from villard.maps.region_geom import RegionGeom
 from villard.maps.region_hdu import region_from_hdu, region_to_hdu
@@ -123,30 +123,8 @@ def _gadf_hdus(spectrum: RegionNDMap, hdu: str) -> list[fits.BinTableHDU]:
         fits.Column("DATA", f"{n}{code}", unit=unit or None, dim=shape, array=data),
     ]
     table = fits.BinTableHDU.from_columns(columns, name=hdu)
-    bands = [fits.Column("CHANNEL", "K", array=np.arange(data.size))]
-    indices = np.indices(spectrum.geom.data_shape)
-    for i, axis in enumerate(spectrum.geom.axes, start=1):
-        added = _band_columns(axis, indices[spectrum.geom.data_axis(axis.name)].ravel())
-        bands += added
-        names = [item.name for item in added]
-        table.header[f"AXCOLS{i}"] = ",".join(names[1:] if axis.node_type == "edges" else names)
-        table.header[f"INTERP{i}"] = axis.interp
-    bands_table = fits.BinTableHDU.from_columns(bands, name=f"{hdu}_BANDS")
-    for key in table.header:
-        if key.startswith(("AXCOLS", "INTERP")):
-            bands_table.header[key] = table.header[key]
-    return [table, bands_table]
-
-
-def _band_columns(axis: MapAxis, idx: Any) -> list[fits.Column]:
-    name = axis.name.upper()
-    prefix = "E" if axis.name == "energy" else name
-    unit = fits_unit(axis.unit) or None
-    columns = [fits.Column(name, "D", unit=unit, array=axis.center.value[idx])]
-    if axis.node_type == "edges":
-        columns.append(fits.Column(f"{prefix}_MIN", "D", unit=unit, array=axis.edges_min.value[idx]))
-        columns.append(fits.Column(f"{prefix}_MAX", "D", unit=unit, array=axis.edges_max.value[idx]))
-    return columns
+    table.header.update(axes_keywords(spectrum.geom.axes))
+    return [table, axes_to_bands(spectrum.geom.axes, f"{hdu}_BANDS")]
 
 
 def map_from_hdulist(
@@ -183,15 +161,7 @@ def _counts_from_hdulist(hdulist: fits.HDUList, table: fits.BinTableHDU, where: 
 
 def _gadf_from_hdulist(hdulist: fits.HDUList, table: fits.BinTableHDU, where: str) -> RegionNDMap:
     bands = find_table(hdulist, [f"{table.name}_BANDS", "BANDS"], where)
-    axes, n = [], 1
-    while f"AXCOLS{n}" in bands.header or f"AXCOLS{n}" in table.header:
-        header = bands.header if f"AXCOLS{n}" in bands.header else table.header
-        axes.append(
-            _axis_of_bands(bands, str(header[f"AXCOLS{n}"]), str(header.get(f"INTERP{n}", "lin")), where)
-        )
-        n += 1
-    if not axes:
-        raise FileFormatError(f"{where}, extension {bands.name}: expected the keyword AXCOLS1, found none")
+    axes = axes_from_bands(bands, table.header, where)
     geom = RegionGeom(region_from_hdu(hdulist, f"{table.name}_REGION", where), axes=axes)
     values = np.asarray(raw_column(table, "DATA", where))
     if values.dtype.kind not in "biuf" or values.size != np.prod(geom.data_shape):
@@ -203,15 +173,3 @@ def _gadf_from_hdulist(hdulist: fits.HDUList, table: fits.BinTableHDU, where: st
     index = [str(name).upper() for name in table.columns.names].index("DATA") + 1
     unit = parse_unit(str(table.header.get(f"TUNIT{index}", "")), f"{where}, column DATA")
     return RegionNDMap(geom, data=values, unit=unit)
-
-
-def _axis_of_bands(bands: fits.BinTableHDU, text: str, interp: str, where: str) -> MapAxis:
-    names = [name.strip() for name in text.split(",")]
-    place = f"{where}, extension {bands.name}, columns {text}"
-    values = [column(bands, name, where) for name in names]
-    if band_axis_name(names[0]) in {"energy", "energy_true"}:
-        unit = column_unit(bands, names[0], u.TeV, where)
-    else:
-        index = [str(name).upper() for name in bands.columns.names].index(names[0].upper()) + 1
-        unit = parse_unit(str(bands.header.get(f"TUNIT{index}", "")), place)
-    return axis_from_bands(names, values, unit, interp, place)

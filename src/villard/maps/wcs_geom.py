@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError
@@ -17,14 +18,18 @@ from villard.maps.axes import MapAxes
 from villard.maps.axis import MapAxis
 from villard.maps.coord import MapCoord
 from villard.maps.geom import Geom
+from villard.maps.wcs_header import angle_pair, is_upright, make_wcs, sky_direction
+
+if TYPE_CHECKING:
+    from villard.maps.wcs_map import WcsNDMap
 
 __all__ = ["WcsGeom"]
 
 Array = NDArray[np.float64]
 
-_CTYPES = {"galactic": ("GLON", "GLAT"), "icrs": ("RA--", "DEC-")}
-#: Relative and absolute tolerance within which two WCS are the same sky, in pixels.
+# Within how many pixels two coordinate systems agree to be the same.
 _WCS_TOLERANCE = 1e-3
+_EQUAL_AREA = {"AIT", "CEA", "MOL", "SFL", "ZEA"}
 
 
 class WcsGeom(Geom):
@@ -45,7 +50,7 @@ class WcsGeom(Geom):
     >>> geom.npix, geom.projection, geom.frame
     ((20, 10), 'TAN', 'galactic')
     >>> round(float(geom.solid_angle().sum().to_value("deg2")), 1)
-    49.9
+    49.8
     """
 
     def __init__(
@@ -97,33 +102,16 @@ class WcsGeom(Geom):
         DataError
             If the frame, projection or sizes aren't allowed.
         """
-        if frame not in _CTYPES:
-            raise DataError(f"WcsGeom: expected the frame 'icrs' or 'galactic', found {frame!r}")
-        cdelt = _pair(binsz, "binsz")
+        scale = angle_pair(binsz, "WcsGeom, binsz")
         if npix is None:
-            size = np.array([360.0, 180.0]) if width is None else _pair(width, "width")
-            npix = np.maximum(np.round(size / cdelt), 1).astype(int)
-        npix = np.broadcast_to(np.asarray(npix, dtype=int), 2)
-        lon, lat = _direction(skydir, frame)
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = [f"{name}-{proj.upper()}" for name in _CTYPES[frame]]
-        wcs.wcs.cdelt = [-cdelt[0], cdelt[1]]
-        wcs.wcs.cunit = ["deg", "deg"]
-        center = (npix + 1) / 2 if refpix is None else np.asarray(refpix, dtype=float)
-        if proj.upper() == "CAR":
-            # The plate carrée is defined around the equator: shift the pixels, not the pole.
-            wcs.wcs.crval = [lon, 0.0]
-            wcs.wcs.crpix = [center[0], center[1] - lat / cdelt[1]]
+            size = np.array([360.0, 180.0]) if width is None else angle_pair(width, "WcsGeom, width")
+            shape = np.maximum(np.round(size / scale), 1).astype(int)
         else:
-            wcs.wcs.crval = [lon, lat]
-            wcs.wcs.crpix = center
-        if frame == "icrs":
-            wcs.wcs.radesys = "ICRS"
-        try:
-            wcs.wcs.set()
-        except Exception as error:
-            raise DataError(f"WcsGeom: no such projection {proj!r} ({error})") from error
-        return cls(wcs, (int(npix[0]), int(npix[1])), axes=axes)
+            shape = np.broadcast_to(np.asarray(npix, dtype=int), 2)
+        lon, lat = sky_direction(skydir, frame)
+        center = (shape + 1) / 2 if refpix is None else np.asarray(refpix, dtype=float)
+        wcs = make_wcs(lon, lat, frame, proj, scale, (float(center[0]), float(center[1])))
+        return cls(wcs, (int(shape[0]), int(shape[1])), axes=axes)
 
     @property
     def wcs(self) -> WCS:
@@ -154,7 +142,7 @@ class WcsGeom(Geom):
     @property
     def pixel_scales(self) -> u.Quantity:
         """Width of the pixels in longitude and latitude (deg), at the reference pixel."""
-        return u.Quantity(np.abs(self._wcs.wcs.cdelt), "deg")
+        return u.Quantity(proj_plane_pixel_scales(self._wcs), "deg")
 
     @property
     def width(self) -> u.Quantity:
@@ -176,8 +164,25 @@ class WcsGeom(Geom):
         """Direction of the centre."""
         return self.pix_to_skydir(*self.center_pix)
 
+    @cached_property
+    def _period(self) -> float | None:
+        """Number of pixels once round the sky, for the projection that repeats itself along its rows."""
+        if self.projection != "CAR" or not is_upright(self._wcs):
+            return None
+        return float(360.0 / self.pixel_scales[0].value)
+
+    @cached_property
+    def is_cyclic(self) -> bool:
+        """Whether the last column of pixels is a neighbour of the first one."""
+        return self._period is not None and abs(self._npix[0] - self._period) < _WCS_TOLERANCE
+
     def pix_to_skydir(self, x: Any, y: Any) -> SkyCoord:
         """Return the directions of pixel coordinates (from 0); NaN where the projection has none."""
+        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        if self._period is not None:
+            # wcslib knows only half a turn to either side of the reference pixel.
+            reference = self._wcs.wcs.crpix[0] - 1
+            x = reference + _wrap(x - reference, self._period)
         lon, lat = self._wcs.wcs_pix2world(x, y, 0)
         return SkyCoord(lon, lat, unit="deg", frame=self.frame)
 
@@ -186,17 +191,29 @@ class WcsGeom(Geom):
 
         Longitudes are taken the way round that falls on the map, wherever the map begins.
         """
-        coord = skydir.transform_to(self.frame)
-        x, y = self._wcs.wcs_world2pix(coord.spherical.lon.deg, coord.spherical.lat.deg, 0)
-        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        if self.projection == "CAR":
-            period = 360.0 / self.pixel_scales[0].value
-            x = self.center_pix[0] + (x - self.center_pix[0] + period / 2) % period - period / 2
+        coord = skydir.transform_to(self.frame).spherical
+        x, y = (np.asarray(v, dtype=float) for v in self._wcs.wcs_world2pix(coord.lon.deg, coord.lat.deg, 0))
+        if self._period is not None:
+            x = self.center_pix[0] + _wrap(x - self.center_pix[0], self._period)
         return x, y
 
-    def contains(self, position: SkyCoord) -> NDArray[np.bool_]:
-        """Return whether directions are on the map."""
-        x, y = self.skydir_to_pix(position)
+    def contains(self, coords: SkyCoord | Mapping[str, Any] | MapCoord) -> NDArray[np.bool_]:
+        """Return whether directions, or coordinates with those of the axes, are on the map.
+
+        Parameters
+        ----------
+        coords : `~astropy.coordinates.SkyCoord`, dict or `MapCoord`
+            Directions; or "skycoord", or "lon" and "lat", and a quantity per axis.
+        """
+        if isinstance(coords, SkyCoord):
+            return self._contains_pix(*self.skydir_to_pix(coords))
+        coord = MapCoord.from_any(coords, self)
+        inside = self._contains_pix(*self.skydir_to_pix(coord.skycoord))
+        for axis in self.axes:
+            inside = inside & (axis.coord_to_idx(coord[axis.name]) >= 0)
+        return np.broadcast_to(inside, coord.shape)
+
+    def _contains_pix(self, x: Array, y: Array) -> NDArray[np.bool_]:
         nx, ny = self._npix
         with np.errstate(invalid="ignore"):
             return (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
@@ -216,16 +233,40 @@ class WcsGeom(Geom):
         return self.skydirs().separation(center.transform_to(self.frame)).to("deg")
 
     def solid_angle(self) -> u.Quantity:
-        """Return the solid angle of each pixel (sr), shape `spatial_shape`; NaN off the sky.
+        """Return the solid angle of each pixel (sr), shape `spatial_shape`; NaN if not wholly on the sky.
 
-        Each pixel is split in two spherical triangles (van Oosterom & Strackee 1983, eq. 8), which is
-        exact for edges along great circles.
+        In the plate carrée the pixels are bounded by meridians and parallels (of the projection's own
+        sphere), so that their solid angle is the width in longitude times the difference of the sines of
+        latitude. In equal-area projections all are the same. In others each pixel is split in two spherical
+        triangles (van Oosterom & Strackee 1983, IEEE Trans. Biom. Eng. 30, 125, eq. 8).
         """
+        if self._period is not None:
+            return self._solid_angle_car()
         lon, lat = (np.radians(value) for value in self._wcs.wcs_pix2world(*self._pixels(edges=True), 0))
         vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+        if self.projection in _EQUAL_AREA:
+            missing = sum(np.isnan(lon[i : i - 1 or None, j : j - 1 or None]) for i in (0, 1) for j in (0, 1))
+            area = np.radians(1) ** 2 * abs(np.linalg.det(self._wcs.pixel_scale_matrix))
+            return u.Quantity(np.where(missing, np.nan, area), "sr")
         a, b = vectors[:-1, :-1], vectors[:-1, 1:]
         c, d = vectors[1:, 1:], vectors[1:, :-1]
         return u.Quantity(_triangle(a, b, c) + _triangle(a, c, d), "sr")
+
+    def _solid_angle_car(self) -> u.Quantity:
+        width, height = np.radians(self.pixel_scales.value)
+        edges = (np.arange(self._npix[1] + 1) + 0.5 - self._wcs.wcs.crpix[1]) * height
+        lower, upper = np.clip(edges[:-1], -np.pi / 2, np.pi / 2), np.clip(edges[1:], -np.pi / 2, np.pi / 2)
+        # sin(b) - sin(a), in a form that keeps its digits for narrow pixels.
+        area = 2 * width * np.cos((upper + lower) / 2) * np.sin((upper - lower) / 2)
+        area[upper <= lower] = np.nan
+        return u.Quantity(np.repeat(area[:, np.newaxis], self._npix[0], axis=1), "sr")
+
+    def bin_volume(self) -> u.Quantity:
+        """Return solid angle times the widths of the axes' bins, in the shape of the data."""
+        volume = self.solid_angle()
+        for axis in self.axes:
+            volume = volume * self._along(axis.bin_width, axis.name)
+        return volume
 
     def get_coord(self, sparse: bool = False) -> MapCoord:
         """Return the coordinates of all bin centres: "skycoord" and a quantity per axis.
@@ -241,29 +282,69 @@ class WcsGeom(Geom):
         coords["skycoord"] = self.skydirs().reshape((1,) * len(self.axes) + self.spatial_shape)
         return MapCoord(coords)
 
+    @property
+    def footprint(self) -> SkyCoord:
+        """Directions of the four corners, from the first pixel's on, first along latitude."""
+        right, top = self._npix[0] - 0.5, self._npix[1] - 0.5
+        return self.pix_to_skydir([-0.5, -0.5, right, right], [-0.5, top, top, -0.5])
+
+    def region_mask(self, regions: Any, inside: bool = True) -> WcsNDMap:
+        """Return a map that is true for pixels with their centre in one of the regions.
+
+        Parameters
+        ----------
+        regions : str, region or list of these
+            Regions in DS9 notation, `SkyRegion`, objects of the package ``regions`` (any shape), or a
+            regions file (``.reg``; ``.fits`` and ``.crtf`` need that package).
+        inside : bool
+            Whether pixels inside are true, or those outside.
+
+        Examples
+        --------
+        >>> geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, width=2)
+        >>> int(geom.region_mask("galactic;circle(0, 0, 0.3)").data.sum())
+        32
+        """
+        from villard.maps.wcs_mask import region_mask
+
+        return region_mask(self, regions, inside=inside)
+
+    def boundary_mask(self, width: Any) -> WcsNDMap:
+        """Return a map that is false within ``width`` (one or two angles) of the borders."""
+        from villard.maps.wcs_mask import boundary_mask
+
+        return boundary_mask(self, width)
+
     # Derived geometries
 
-    def cutout_slices(self, position: SkyCoord, width: Any) -> tuple[slice, slice]:
-        """Return the rows and columns of a rectangle around a direction, clipped to the map.
+    def cutout_slices(
+        self, position: SkyCoord, width: Any, mode: str = "trim", odd_npix: bool = False, min_npix: int = 1
+    ) -> tuple[slice, slice]:
+        """Return the rows and columns of a rectangle around a direction; parameters as for `cutout`.
 
-        Raises
-        ------
-        DataError
-            If the rectangle lies wholly outside.
+        With the mode "partial" they may begin below 0 and end beyond the map.
         """
-        x, y = (float(value) for value in self.skydir_to_pix(position))
-        half = _pair(width, "width") / self.pixel_scales.value / 2
-        bounds = []
-        for center, extent, n in zip((x, y), half, self._npix, strict=True):
-            first, last = round(center - extent + 0.5), round(center + extent + 0.5)
-            last = max(last, first + 1)
-            if last <= 0 or first >= n:
-                raise DataError(f"Cutout at {position.to_string('decimal')}: lies wholly outside the map")
-            bounds.append(slice(max(first, 0), min(last, n)))
-        return bounds[1], bounds[0]
+        if mode not in {"trim", "partial"}:
+            raise DataError(f"Cutout: unknown mode {mode!r}, expected 'trim' or 'partial'")
+        center = np.array([float(value) for value in self.skydir_to_pix(position)])
+        where = f"Cutout at {position.to_string('decimal')} ({self.frame} map)"
+        if not np.all(np.isfinite(center)):
+            raise DataError(f"{where}: the projection {self.projection} doesn't show this direction")
+        npix = np.maximum(np.round(angle_pair(width, "Cutout, width") / self.pixel_scales.value), min_npix)
+        if odd_npix:
+            npix += npix % 2 == 0
+        first = np.ceil(center - npix / 2).astype(int)
+        last = first + npix.astype(int)
+        if np.any(last <= 0) or np.any(first >= self._npix):
+            raise DataError(f"{where}: lies wholly outside the map")
+        if mode == "trim":
+            first, last = np.maximum(first, 0), np.minimum(last, self._npix)
+        return slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0]))
 
-    def cutout(self, position: SkyCoord, width: Any) -> WcsGeom:
-        """Return the geometry of a rectangle around a direction, clipped to the map.
+    def cutout(
+        self, position: SkyCoord, width: Any, mode: str = "trim", odd_npix: bool = False, min_npix: int = 1
+    ) -> WcsGeom:
+        """Return the geometry of a rectangle around a direction.
 
         Parameters
         ----------
@@ -271,18 +352,54 @@ class WcsGeom(Geom):
             Centre.
         width : float, (float, float) or `~astropy.units.Quantity`
             Width in longitude and latitude, in deg.
+        mode : {"trim", "partial"}
+            Whether the part that lies beyond the map is cut off, or kept.
+        odd_npix : bool
+            Whether even numbers of pixels are increased by one.
+        min_npix : int
+            Smallest number of pixels in each direction.
+
+        Raises
+        ------
+        DataError
+            If the rectangle lies wholly outside.
         """
-        return self._slice(*self.cutout_slices(position, width))
+        return self._slice(*self.cutout_slices(position, width, mode, odd_npix, min_npix))
 
     def _slice(self, rows: slice, columns: slice) -> WcsGeom:
+        shift = (-columns.start, -rows.start)
+        return self._moved(shift, (columns.stop - columns.start, rows.stop - rows.start))
+
+    def _moved(self, shift: tuple[int, int], npix: tuple[int, int]) -> WcsGeom:
         wcs = self._wcs.deepcopy()
-        wcs.wcs.crpix = wcs.wcs.crpix - np.array([columns.start, rows.start])
-        return WcsGeom(wcs, (columns.stop - columns.start, rows.stop - rows.start), axes=self.axes)
+        wcs.wcs.crpix = wcs.wcs.crpix + np.array(shift)
+        return WcsGeom(wcs, npix, axes=self.axes)
+
+    def offset_of(self, other: WcsGeom) -> tuple[int, int]:
+        """Return the column and row of this geometry at which the pixels of another one begin.
+
+        Raises
+        ------
+        DataError
+            If they don't have the same pixels.
+        """
+        corners = np.array([(0.0, 0.0), (other.npix[0] - 1.0, other.npix[1] - 1.0)])
+        x, y = self.skydir_to_pix(other.pix_to_skydir(corners[:, 0], corners[:, 1]))
+        first = np.round([x[0], y[0]])
+        expected = corners + first
+        same = (self.frame, self.projection) == (other.frame, other.projection)
+        # Once round the sky is the same pixel again.
+        difference = np.stack([x, y], axis=1) - expected
+        if self._period is not None:
+            difference[:, 0] = _wrap(difference[:, 0], self._period)
+        if not same or not np.all(np.abs(difference) < 10 * _WCS_TOLERANCE):
+            raise DataError(f"{other!r} doesn't have the pixels of {self!r}")
+        return int(first[0]), int(first[1])
 
     def downsample(self, factor: int, axis_name: str | None = None) -> WcsGeom:
         """Return the geometry with ``factor`` × ``factor`` pixels, or bins of an axis, joined."""
         if axis_name is not None:
-            return self.replace_axis(self.axes[axis_name].downsample(factor))  # type: ignore[return-value]
+            return self.replace_axis(self.axes[axis_name].downsample(factor))
         if any(n % factor for n in self._npix):
             raise DataError(f"Downsample: {self._npix} pixels can't be joined by {factor}")
         return self._scaled(1 / factor, (self._npix[0] // factor, self._npix[1] // factor))
@@ -290,24 +407,47 @@ class WcsGeom(Geom):
     def upsample(self, factor: int, axis_name: str | None = None) -> WcsGeom:
         """Return the geometry with each pixel, or bin of an axis, split by ``factor``."""
         if axis_name is not None:
-            return self.replace_axis(self.axes[axis_name].upsample(factor))  # type: ignore[return-value]
+            return self.replace_axis(self.axes[axis_name].upsample(factor))
         return self._scaled(factor, (self._npix[0] * factor, self._npix[1] * factor))
 
-    def pad(self, pad_width: int | tuple[int, int]) -> WcsGeom:
-        """Return the geometry with pixels added on every side."""
-        px, py = np.broadcast_to(pad_width, 2)
-        wcs = self._wcs.deepcopy()
-        wcs.wcs.crpix = wcs.wcs.crpix + np.array([px, py])
-        return WcsGeom(wcs, (self._npix[0] + 2 * int(px), self._npix[1] + 2 * int(py)), axes=self.axes)
+    def pad(self, pad_width: int | tuple[int, int], axis_name: str | None = None) -> WcsGeom:
+        """Return the geometry with pixels, or bins of an axis, added on every side.
+
+        Parameters
+        ----------
+        pad_width : int or (int, int)
+            Number along longitude and latitude; or below and above the axis.
+        axis_name : str, optional
+            Axis.
+        """
+        if axis_name is not None:
+            return self.replace_axis(self.axes[axis_name].pad(pad_width))
+        px, py = (int(n) for n in np.broadcast_to(pad_width, 2))
+        return self._moved((px, py), (self._npix[0] + 2 * px, self._npix[1] + 2 * py))
+
+    def crop(self, crop_width: int | tuple[int, int]) -> WcsGeom:
+        """Return the geometry with pixels removed on every side."""
+        px, py = (int(n) for n in np.broadcast_to(crop_width, 2))
+        return self._moved((-px, -py), (self._npix[0] - 2 * px, self._npix[1] - 2 * py))
+
+    def to_binsz(self, binsz: Any) -> WcsGeom:
+        """Return a geometry of the same centre and (nearly) the same width with other pixels."""
+        return WcsGeom.create(
+            skydir=self.center_skydir, binsz=binsz, width=self.width, proj=self.projection,
+            frame=self.frame, axes=self.axes,
+        )  # fmt: skip
 
     def _scaled(self, factor: float, npix: tuple[int, int]) -> WcsGeom:
         wcs = self._wcs.deepcopy()
-        wcs.wcs.cdelt = wcs.wcs.cdelt / factor
+        if wcs.wcs.has_cd():
+            wcs.wcs.cd = wcs.wcs.cd / factor
+        else:
+            wcs.wcs.cdelt = wcs.wcs.cdelt / factor
         wcs.wcs.crpix = (wcs.wcs.crpix - 0.5) * factor + 0.5
         return WcsGeom(wcs, npix, axes=self.axes)
 
-    def _with_axes(self, axes: MapAxes) -> WcsGeom:
-        return WcsGeom(self._wcs, self._npix, axes=axes)
+    def _with_axes(self, axes: MapAxes) -> Self:
+        return type(self)(self._wcs, self._npix, axes=axes)
 
     def _is_same_sky(self, other: Geom) -> bool:
         if not isinstance(other, WcsGeom) or self._npix != other.npix:
@@ -338,30 +478,13 @@ class WcsGeom(Geom):
         return "WcsGeom\n" + "".join(f"\n  {key:10s}: {value}" for key, value in rows.items()) + "\n"
 
 
+def _wrap(x: Array, period: float) -> Array:
+    """Bring numbers between minus and plus half a period."""
+    return (x + period / 2) % period - period / 2
+
+
 def _triangle(a: Array, b: Array, c: Array) -> Array:
     """Solid angle of spherical triangles with unit vectors as corners."""
     numerator = np.abs(np.sum(a * np.cross(b, c), axis=-1))
     denominator = 1 + np.sum(a * b, axis=-1) + np.sum(b * c, axis=-1) + np.sum(c * a, axis=-1)
     return 2 * np.arctan2(numerator, denominator)
-
-
-def _pair(value: Any, where: str) -> Array:
-    """Return an angle or a pair of angles as two positive numbers in deg."""
-    if isinstance(value, str | u.Quantity) or (
-        isinstance(value, Sequence) and any(isinstance(v, u.Quantity | str) for v in value)
-    ):
-        value = u.Quantity(value).to_value("deg")
-    pair = np.broadcast_to(np.asarray(value, dtype=float), 2).copy()
-    if not np.all(pair > 0):
-        raise DataError(f"WcsGeom: {where} must be positive, found {value}")
-    return pair
-
-
-def _direction(skydir: SkyCoord | tuple[float, float] | None, frame: str) -> tuple[float, float]:
-    if skydir is None:
-        return 0.0, 0.0
-    if isinstance(skydir, SkyCoord):
-        coord = skydir.transform_to(frame)
-        return float(coord.spherical.lon.deg), float(coord.spherical.lat.deg)
-    lon, lat = skydir
-    return float(u.Quantity(lon, "deg").value), float(u.Quantity(lat, "deg").value)
