@@ -11,6 +11,7 @@ from villard.modeling.fit_result import CovarianceResult, FitResult, OptimizeRes
 from villard.modeling.minimizers import Objective, Outcome, get_backend
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameter
+from villard.utils.names import nearest
 
 __all__ = ["Fit"]
 
@@ -29,7 +30,8 @@ class Fit:
     covariance_opts : dict, optional
         ``backend``: kept for Gammapy scripts; the covariance is always that of the exact Hessian.
     confidence_opts : dict, optional
-        ``tol``: how exactly the statistic must meet its level (1e-6).
+        ``tol``: how exactly the statistic must meet its level (1e-6). ``backend``: kept for Gammapy
+        scripts; refits are always those of the engine.
     store_trace : bool
         Whether each evaluation of the statistic is recorded in the result's ``trace``.
     keep_failed : bool
@@ -75,11 +77,12 @@ class Fit:
         FitError
             If no parameter is free, there are no models or a fit range is empty.
         """
+        _options(self.covariance_opts, {"backend": None}, "covariance_opts")
         datasets = _as_list(datasets)
         likelihood, models = _bind(datasets)
         outcome, trace = self._minimize(likelihood, models)
         covariance = None
-        if outcome.success or self.keep_failed:
+        if self._is_kept(outcome):
             _set_values(likelihood, outcome.theta)
             covariance = covariance_at(likelihood, outcome.theta, models)
             _apply_covariance(likelihood, models, covariance)
@@ -92,7 +95,7 @@ class Fit:
         """
         likelihood, models = _bind(_as_list(datasets))
         outcome, trace = self._minimize(likelihood, models)
-        if outcome.success or self.keep_failed:
+        if self._is_kept(outcome):
             _set_values(likelihood, outcome.theta)
         return self._result(likelihood, models, outcome, trace)
 
@@ -111,6 +114,7 @@ class Fit:
         `CovarianceResult`
             Matrix and quality.
         """
+        _options(self.covariance_opts, {"backend": None}, "covariance_opts")
         likelihood, models = _bind(_as_list(datasets))
         likelihood.check_free()
         result = covariance_at(likelihood, likelihood.theta, models)
@@ -130,12 +134,20 @@ class Fit:
         trace = _trace_table(likelihood, models, objective.rows) if self.store_trace else None
         return outcome, trace
 
+    def _is_kept(self, outcome: Outcome) -> bool:
+        """Whether the models get the values where a minimiser ended."""
+        return outcome.success or (self.keep_failed and bool(np.all(np.isfinite(outcome.theta))))
+
+    def _interval_options(self) -> dict[str, Any]:
+        options = _options(self.confidence_opts, {"backend": None, "tol": 1e-6}, "confidence_opts")
+        return {"tol": options["tol"]}
+
     def _result(self, likelihood: Any, models: Models, outcome: Outcome, trace: Any) -> OptimizeResult:
         limits = names_at_limits(likelihood, outcome.theta, models)
         message = outcome.message
         if limits:
             message = f"{message.rstrip('.')}. At a limit: {', '.join(limits)}."
-        if not outcome.success and not self.keep_failed:
+        if not self._is_kept(outcome):
             message = f"{message.rstrip('.')}. Parameters were left as they were."
         return OptimizeResult(
             models=models.copy(),
@@ -152,7 +164,7 @@ class Fit:
         )
 
     def confidence(
-        self, datasets: Any, parameter: Parameter, sigma: float = 1, reoptimize: bool = True
+        self, datasets: Any, parameter: Parameter | str, sigma: float = 1, reoptimize: bool = True
     ) -> dict[str, Any]:
         """Find where the profile likelihood of a parameter has risen by sigma², on both sides.
 
@@ -160,8 +172,8 @@ class Fit:
         ----------
         datasets : datasets
             Data with their models.
-        parameter : `Parameter`
-            Parameter.
+        parameter : `Parameter` or str
+            Parameter, or its name.
         sigma : float
             Number of standard deviations.
         reoptimize : bool
@@ -171,21 +183,26 @@ class Fit:
         -------
         dict
             ``success``, ``message``, ``errp``, ``errn`` (positive, in the parameter's unit), ``nfev``.
+            An error that ends at a limit is the distance to it; one that wasn't found is NaN.
         """
         from villard.modeling.scan import confidence_interval
 
-        likelihood, _, (parameter,) = _bind_scan(datasets, [parameter])
-        return confidence_interval(likelihood, parameter, sigma, reoptimize, **self.confidence_opts)
+        _check_sigma(sigma)
+        options = self._interval_options()
+        likelihood, _, (own,) = _bind_scan(datasets, [parameter])
+        return confidence_interval(likelihood, own, sigma, reoptimize, **options)
 
-    def stat_profile(self, datasets: Any, parameter: Parameter, reoptimize: bool = False) -> dict[str, Any]:
+    def stat_profile(
+        self, datasets: Any, parameter: Parameter | str, reoptimize: bool = False
+    ) -> dict[str, Any]:
         """Compute the fit statistic along a parameter's ``scan_values``.
 
         Parameters
         ----------
         datasets : datasets
             Data with their models.
-        parameter : `Parameter`
-            Parameter to scan.
+        parameter : `Parameter` or str
+            Parameter to scan, or its name. If it is a copy, as on a result, the scan is that of the copy.
         reoptimize : bool
             Whether the other parameters are refitted at each value, all in one batch.
 
@@ -198,10 +215,11 @@ class Fit:
         from villard.modeling.scan import scan
 
         likelihood, models, parameters = _bind_scan(datasets, [parameter])
-        return scan(likelihood, models, parameters, [parameters[0].scan_values], reoptimize)
+        values = [_scan_values(parameter, parameters[0])]
+        return scan(likelihood, models, parameters, values, reoptimize)
 
     def stat_surface(
-        self, datasets: Any, x: Parameter, y: Parameter, reoptimize: bool = False
+        self, datasets: Any, x: Parameter | str, y: Parameter | str, reoptimize: bool = False
     ) -> dict[str, Any]:
         """Compute the fit statistic on the grid of two parameters' ``scan_values``.
 
@@ -209,8 +227,8 @@ class Fit:
         ----------
         datasets : datasets
             Data with their models.
-        x, y : `Parameter`
-            Parameters to scan.
+        x, y : `Parameter` or str
+            Parameters to scan, or their names.
         reoptimize : bool
             Whether the other parameters are refitted at each point, all in one batch.
 
@@ -222,10 +240,16 @@ class Fit:
         from villard.modeling.scan import scan
 
         likelihood, models, parameters = _bind_scan(datasets, [x, y])
-        return scan(likelihood, models, parameters, [p.scan_values for p in parameters], reoptimize)
+        values = [_scan_values(given, own) for given, own in zip((x, y), parameters, strict=True)]
+        return scan(likelihood, models, parameters, values, reoptimize)
 
     def stat_contour(
-        self, datasets: Any, x: Parameter, y: Parameter, numpoints: int = 10, sigma: float = 1
+        self,
+        datasets: Any,
+        x: Parameter | str,
+        y: Parameter | str,
+        numpoints: int = 10,
+        sigma: float = 1,
     ) -> dict[str, Any]:
         """Trace the curve on which the refitted statistic is sigma² above its minimum.
 
@@ -235,8 +259,8 @@ class Fit:
         ----------
         datasets : datasets
             Data with their models.
-        x, y : `Parameter`
-            The two parameters.
+        x, y : `Parameter` or str
+            The two parameters, or their names.
         numpoints : int
             Number of points; the first is repeated at the end.
         sigma : float
@@ -245,12 +269,27 @@ class Fit:
         Returns
         -------
         dict
-            ``<unique name>`` of both: coordinates, shape (numpoints + 1,); ``success``, ``message``.
+            ``<unique name>`` of both: coordinates, shape (numpoints + 1,), NaN for points that weren't
+            found; ``success``, ``message``, ``nfev``.
         """
         from villard.modeling.scan import contour
 
+        _check_sigma(sigma)
+        options = self._interval_options()
         likelihood, models, parameters = _bind_scan(datasets, [x, y])
-        return contour(likelihood, models, parameters, numpoints, sigma, **self.confidence_opts)
+        return contour(likelihood, models, parameters, numpoints, sigma, **options)
+
+
+def _options(options: Mapping[str, Any], allowed: Mapping[str, Any], name: str) -> dict[str, Any]:
+    for key in options:
+        if key not in allowed:
+            raise FitError(f"{name}: no option {key!r}. {nearest(str(key), allowed)}")
+    return {**allowed, **options}
+
+
+def _check_sigma(sigma: float) -> None:
+    if not 0 < sigma < np.inf:
+        raise FitError(f"sigma: expected a positive number of standard deviations, found {sigma!r}")
 
 
 def _as_list(datasets: Any) -> list[Any]:
@@ -261,6 +300,9 @@ def _as_list(datasets: Any) -> list[Any]:
     datasets = list(datasets)
     if not datasets:
         raise FitError("There are no datasets to fit")
+    for dataset in datasets:
+        if not hasattr(dataset, "measurement"):
+            raise FitError(f"Expected a dataset or several, found {type(dataset).__name__} among them")
     return datasets
 
 
@@ -278,13 +320,32 @@ def _bind(datasets: list[Any]) -> tuple[Any, Models]:
     return bind(datasets, models), models
 
 
-def _bind_scan(datasets: Any, parameters: list[Parameter]) -> tuple[Any, Models, list[Parameter]]:
-    """Bind with the scanned parameters free, whatever their state; a copy's parameter is found by name."""
+def _find(parameter: Parameter | str, models: Models) -> Parameter:
+    """Return a parameter of the models, given itself, a copy of it, or its name, short or complete."""
+    if isinstance(parameter, str):
+        names = models.parameters_unique_names
+        return models.parameters[names.index(parameter) if parameter in names else parameter]
+    if not isinstance(parameter, Parameter):
+        raise FitError(f"Expected a parameter or its name, found {type(parameter).__name__}")
+    return parameter if parameter in models.parameters else models.parameters[parameter.name]
+
+
+def _scan_values(given: Parameter | str, own: Parameter) -> Array:
+    """Values of a scan, in the unit of the models' own parameter."""
+    if isinstance(given, str) or given is own:
+        return own.scan_values
+    return given.scan_values * float(given.unit.to(own.unit))
+
+
+def _bind_scan(datasets: Any, parameters: list[Parameter | str]) -> tuple[Any, Models, list[Parameter]]:
+    """Bind with the scanned parameters free, whatever their state."""
     from villard.likelihood import bind
 
     datasets = _as_list(datasets)
     models = _models_of(datasets)
-    own = [p if p in models.parameters else models.parameters[p.name] for p in parameters]
+    own = [_find(p, models) for p in parameters]
+    if len({id(p) for p in own}) < len(own):
+        raise FitError(f"Expected two parameters, found {own[0].name!r} twice")
     frozen = [p.frozen for p in own]
     try:
         for p in own:
@@ -314,9 +375,21 @@ def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:
 
 
 def _at_limits(likelihood: Any, theta: Array) -> NDArray[np.bool_]:
+    """Which parameters are at a limit, or so close to one that a better fit lies beyond it.
+
+    MINUIT and simplex methods approach a limit without ever reaching it.
+    """
     lower, upper = likelihood.bounds
-    slack = 1e-8 * np.maximum(np.abs(theta), 1e-3)
-    return (theta - lower <= slack) | (upper - theta <= slack)
+    size = np.maximum(np.abs(theta), 1e-3)
+    room = np.minimum(theta - lower, upper - theta)
+    at = room <= 1e-8 * size
+    if np.any(~at & (room < 1e-2 * size)):
+        _, gradient = likelihood.value_and_gradient(theta)
+        curvature = np.diag(likelihood.hessian(theta))
+        sigma = np.sqrt(2 / np.where(curvature > 0, curvature, np.inf))
+        downhill = np.where(gradient > 0, theta - lower, upper - theta)
+        at |= (downhill < 1e-2 * sigma) & (np.abs(gradient) * sigma > 0.1)
+    return at
 
 
 def covariance_at(likelihood: Any, theta: Array, models: Models) -> CovarianceResult:

@@ -138,6 +138,7 @@ def confidence_interval(
     scale = np.sqrt(_covariance(likelihood, rays.best.theta, [column], reoptimize)[0, 0])
     rays.directions = rays.directions * scale
     distance, done, limited = rays.solve(sigma**2, tol)
+    distance = np.where(done | limited, distance, np.nan)
     factor = likelihood.to_values(np.eye(likelihood.n_free)[column])[column]
     errn, errp = np.abs(distance) * scale * factor
     return {
@@ -160,14 +161,13 @@ def contour(
     """Return points of the curve on which the refitted statistic rises by sigma²."""
     if numpoints < 3:
         raise FitError(f"A contour needs at least 3 points, found numpoints={numpoints}")
-    if parameters[0] is parameters[1]:
-        raise FitError(f"A contour needs two parameters, found {parameters[0].name!r} twice")
     columns = [likelihood.column(p) for p in parameters]
     rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), True)
     angle = 2 * np.pi * np.arange(numpoints) / numpoints
     root = np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True))
     rays.directions = np.stack([np.cos(angle), np.sin(angle)], axis=1) @ root.T
     distance, done, limited = rays.solve(sigma**2, tol)
+    distance = np.where(done | limited, distance, np.nan)
     theta = np.tile(rays.best.theta, (numpoints, 1))
     theta[:, columns] += distance[:, None] * rays.directions
     values = likelihood.to_values(theta)

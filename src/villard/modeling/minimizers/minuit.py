@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from villard.exceptions import FitError
 from villard.modeling.minimizers import Objective, Outcome, take_options
 
 __all__ = ["optimize"]
@@ -30,6 +31,8 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
 
     allowed = {"tol": 0.1, "strategy": 1, "print_level": 0, "migrad_opts": {}}
     settings = take_options(options, allowed, "minuit")
+    if settings["strategy"] not in (0, 1, 2):
+        raise FitError(f"Backend 'minuit', strategy: expected 0, 1 or 2, found {settings['strategy']!r}")
     names = [f"par_{i:03d}_{name}" for i, name in enumerate(objective.names)]
     cache: dict[str, Any] = {"theta": None, "gradient": None}
 
@@ -56,7 +59,12 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
         p.error / f if p.error > 0 else max(0.1 * abs(t), 0.01)
         for p, f, t in zip(objective.likelihood.parameters, objective.likelihood._factor, start, strict=True)
     ]
-    minuit.migrad(**settings["migrad_opts"])
+    try:
+        minuit.migrad(**settings["migrad_opts"])
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        raise FitError(f"Backend 'minuit', migrad_opts: {error}") from error
     minimum = minuit.fmin
     return Outcome(
         np.array(minuit.values),

@@ -1,6 +1,8 @@
 """The minimisers of scipy.optimize, local and global, with gradient and Hessian where they take them."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,9 +44,10 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     if str(method).lower() not in known:
         raise FitError(f"Backend 'scipy' has no method {method!r}. {nearest(str(method), METHODS)}")
     method = known[str(method).lower()]
-    result = (
-        _global(objective, method, settings) if method in _GLOBAL else _local(objective, method, settings)
-    )
+    with _clear_errors(method):
+        result = (
+            _global(objective, method, settings) if method in _GLOBAL else _local(objective, method, settings)
+        )
     message = (
         result.message
         if isinstance(result.message, str)
@@ -54,6 +57,21 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     return Outcome(
         np.asarray(result.x, dtype=float), float(result.fun), success, message, method, objective.nfev
     )
+
+
+@contextmanager
+def _clear_errors(method: str) -> Iterator[None]:
+    """Turn what scipy says about options that it doesn't know into an error that names the method."""
+    from scipy.optimize import OptimizeWarning
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Unknown solver options", OptimizeWarning)
+        try:
+            yield
+        except (TypeError, OptimizeWarning) as error:
+            if "unexpected keyword" not in str(error) and "Unknown solver options" not in str(error):
+                raise
+            raise FitError(f"scipy method {method!r}: {error}") from error
 
 
 def _local(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
@@ -87,7 +105,9 @@ def _global(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
         result = function(objective.value_and_gradient, objective.start, **settings)
         result.success = bool(result.lowest_optimization_result.success)
         return result
-    missing = [n for n, a, b in zip(objective.names, lower, upper, strict=True) if not np.isfinite(a + b)]
+    missing = [
+        n for n, a, b in zip(objective.names, lower, upper, strict=True) if not np.all(np.isfinite([a, b]))
+    ]
     if missing:
         raise FitError(
             f"scipy method {method!r} needs min and max of every parameter; missing: {', '.join(missing)}"

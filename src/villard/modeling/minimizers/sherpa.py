@@ -45,10 +45,11 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
         optimizer.config[key] = value
     function = _residuals(objective) if method == "levmar" else _values(objective)
     lower, upper = (np.clip(limit, -_HUGE, _HUGE) for limit in objective.bounds)
-    valid, theta, stat, message, _ = optimizer.fit(function, objective.start, lower, upper)
-    return Outcome(
-        np.asarray(theta, dtype=float), float(stat), bool(valid), str(message), method, objective.nfev
-    )
+    valid, theta, _, message, _ = optimizer.fit(function, objective.start, lower, upper)
+    theta = np.asarray(theta, dtype=float)
+    # Where it gives up, the statistic that Sherpa returns is not that of its last point.
+    stat = float(objective.likelihood.value_and_gradient(theta)[0])
+    return Outcome(theta, stat, bool(valid), str(message), method, objective.nfev)
 
 
 def _values(objective: Objective) -> Any:
