@@ -25,7 +25,7 @@ def make_path(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     DataError
-        If a variable isn't set.
+        If a variable isn't set, or there is no user whose home ``~name`` could be.
 
     Examples
     --------
@@ -39,4 +39,7 @@ def make_path(path: str | os.PathLike[str]) -> Path:
         name = match.group(1) or match.group(2)
         if name not in os.environ:
             raise DataError(f"Path {text!r} needs the environment variable {name}, which is not set")
-    return Path(os.path.expandvars(text)).expanduser()
+    try:
+        return Path(os.path.expandvars(text)).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"Path {text!r}: there is no such user ({error})") from error
