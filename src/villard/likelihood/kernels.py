@@ -12,13 +12,28 @@ from typing import Any
 from villard._jax import jax, jnp
 from villard.likelihood.binding import Binding
 from villard.likelihood.predict import bin_flux
-from villard.likelihood.statistics import STATISTICS
+from villard.likelihood.statistics import STATISTICS, Statistic
 
 __all__ = ["Kernels", "kernels_for"]
 
 # Data where few counts are expected have zero curvature in most bins; this share of the expected
 # curvature keeps the Fisher matrix positive definite and slows convergence by as little.
 _EXPECTED_SHARE = 1e-3
+# Counts that are added to the variance expected in a bin without counts.
+_EMPTY_VARIANCE = 1e-2
+
+
+def _expected_curvature(statistic: Statistic, mu: Any, data: Any) -> Any:
+    """Expected second derivative, finite in bins without counts where none are predicted either.
+
+    There it would be 2 / μ, though the statistic is a straight line: a fit that starts from a source
+    without flux would be held there by the empty bins.
+    """
+    expected = statistic.fisher(mu, data)
+    if "counts" not in statistic.data_names:
+        return expected
+    limited = expected / (1.0 + 0.5 * _EMPTY_VARIANCE * expected)
+    return jnp.where(data["counts"] > 0, expected, limited)
 
 
 class Kernels:
@@ -115,7 +130,7 @@ class Kernels:
             mu = self._signal(block, structure, full)
             jacobian = self._jacobian(block, structure, full, data)
             stat, first, second = statistic.derivatives(mu, block["data"])
-            expected = statistic.fisher(mu, block["data"])
+            expected = _expected_curvature(statistic, mu, block["data"])
             mask = block["mask"]
             weight = jnp.where(far, expected, jnp.maximum(second, _EXPECTED_SHARE * expected))
             weight = jnp.where(mask, weight, 0.0)
