@@ -1,0 +1,17 @@
+"""Simulated measurements: Asimov data, random counts, and ensembles of fits to them."""
+
+from villard.utils.lazy import lazy_exports
+
+_EXPORTS = {
+    "GoodnessOfFit": "goodness",
+    "ToyComparison": "comparison",
+    "ToyEnsemble": "ensemble",
+    "asimov": "fake",
+    "fake": "fake",
+    "simulate_nested_toys": "comparison",
+    "simulate_toys": "ensemble",
+}
+
+__all__ = sorted(_EXPORTS)
+
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
