@@ -85,7 +85,7 @@ def plot_points(
     ax.errorbar(energy.value, values, yerr=errors, xerr=xerr, **options)
     _label_axes(ax, energy, flux * factor, prefix, energy_power)
     if np.any(values > 0) and not np.any(values[np.isfinite(values)] <= 0):
-        ax.set_yscale("log", nonpositive="mask")
+        ax.set_yscale("log", nonpositive="clip")
     return ax
 
 
