@@ -317,3 +317,34 @@ class TestMasks:
         mask = self.geom.boundary_mask(0.5 * u.deg)
         assert mask.data[0].sum() == 100 * 60
         assert self.geom.boundary_mask((0.5, 0.1)).data[0].sum() == 100 * 76
+
+
+class TestRegionsPackage:
+    """Objects and files of the package regions."""
+
+    geom = TestMasks.geom
+
+    def test_polygon(self, tmp_path):
+        regions = pytest.importorskip("regions", reason="needs the package regions")
+        polygon = regions.PolygonSkyRegion(sky([-1.013, 1, 1.004], [-1, -1.017, 1]))
+        mask = self.geom.region_mask([polygon, "galactic;circle(-2, 1, 0.3)"])
+        found = np.sum(mask.data[0] * self.geom.solid_angle().to_value("deg2"))
+        assert_allclose(found, 2 + np.pi * 0.09, rtol=0.03)
+        for suffix in (".reg", ".crtf"):
+            path = tmp_path / f"mask{suffix}"
+            regions.Regions([polygon]).write(str(path))
+            read = self.geom.region_mask(str(path))
+            assert_array_equal(read.data, self.geom.region_mask(polygon).data)
+
+    def test_circle(self):
+        regions = pytest.importorskip("regions", reason="needs the package regions")
+        circle = regions.CircleSkyRegion(sky(0.5, 0), 0.7 * u.deg)
+        expected = self.geom.region_mask("galactic;circle(0.5, 0, 0.7)")
+        assert_array_equal(self.geom.region_mask(circle).data, expected.data)
+
+    def test_damaged_file(self, tmp_path):
+        pytest.importorskip("regions", reason="needs the package regions")
+        path = tmp_path / "mask.crtf"
+        path.write_text("nonsense")
+        with pytest.raises(DataError, match=r"mask\.crtf"):
+            self.geom.region_mask(str(path))

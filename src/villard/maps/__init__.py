@@ -4,6 +4,8 @@ from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
     "Geom": "geom",
+    "HpxGeom": "hpx_geom",
+    "HpxNDMap": "hpx_map",
     "Map": "core",
     "MapAxes": "axes",
     "MapAxis": "axis",

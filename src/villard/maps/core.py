@@ -457,6 +457,10 @@ def _map_class(geom: Geom) -> type[Map]:
 
     if isinstance(geom, WcsGeom):
         return WcsNDMap
+    if geom.is_hpx:
+        from villard.maps.hpx_map import HpxNDMap
+
+        return HpxNDMap
     if not geom.is_region:
         raise DataError(f"No map class for the geometry {type(geom).__name__}")
     return RegionNDMap

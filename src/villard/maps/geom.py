@@ -38,7 +38,7 @@ class Geom(ABC):
 
     @property
     @abstractmethod
-    def spatial_shape(self) -> tuple[int, int]:
+    def spatial_shape(self) -> tuple[int, ...]:
         """Shape of the sky part of the data."""
 
     @property

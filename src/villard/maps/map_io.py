@@ -33,6 +33,7 @@ def map_from_hdulist(
     where : str
         File, for messages.
     """
+    from villard.maps.hpx_map import HpxNDMap, find_healpix
     from villard.maps.region_io import map_from_hdulist as region_map
     from villard.maps.wcs_io import find_image
     from villard.maps.wcs_io import map_from_hdulist as wcs_map
@@ -43,4 +44,6 @@ def map_from_hdulist(
     image = find_image(hdulist, hdu)
     if image is not None:
         return wcs_map(hdulist, hdu=image.name, format=format, where=where)
+    if find_healpix(hdulist, hdu) is not None:
+        return HpxNDMap.from_hdulist(hdulist, hdu=hdu, where=where)
     return region_map(hdulist, hdu=hdu, format=format, where=where)

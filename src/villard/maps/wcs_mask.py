@@ -54,7 +54,7 @@ def read_regions(path: str) -> list[Any]:
             pass
     regions = import_optional("regions", "regions")
     try:
-        return list(regions.Regions.read(place, format=_SUFFIXES[place.suffix.lower()]))
+        return list(regions.Regions.read(str(place), format=_SUFFIXES[place.suffix.lower()]))
     # The package raises whatever its readers stumble over.
     except Exception as error:
         raise DataError(f"{place}: the regions can't be read ({type(error).__name__}: {error})") from error
