@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.exceptions import ModelError
+from villard.exceptions import DataError, ModelError
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.predict import fold
 from villard.modeling.models.spectral.core import PureSpectrum
@@ -100,10 +100,15 @@ def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> B
 
     Raises
     ------
+    DataError
+        If two measurements have the same name.
     ModelError
         If a model contributes to no measurement; the message names it.
     """
     names = [m.name for m in measurements]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"Two datasets are called {name!r}: names must be unique")
     for model in models:
         if not any(model.contributes_to(name) for name in names):
             raise ModelError(

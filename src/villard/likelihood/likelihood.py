@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 DEFAULT_TOL = 1e-8
 #: Fisher scoring that hasn't converged after so many evaluations creeps: the exact Hessian does better.
 _FISHER_ITERATIONS = 100
+_NO_TRACE: Array = np.zeros((0, 0))
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,9 @@ class Likelihood:
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper limits of θ, infinite where there is none."""
-        lower = np.array([p.min for p in self.parameters]) / self._factor
-        upper = np.array([p.max for p in self.parameters]) / self._factor
-        return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+        """Lower and upper limits of θ, those of priors with hard edges too; infinite where there is none."""
+        limits = np.array([_limits(p) for p in self.parameters]).reshape(-1, 2) / self._factor[:, np.newaxis]
+        return limits[:, 0], limits[:, 1]
 
     def column(self, parameter: Parameter) -> int:
         """Return the position of a free parameter in θ."""
@@ -209,7 +209,7 @@ class Likelihood:
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
         bounds = self.bounds
         first = min(max_iter, _FISHER_ITERATIONS)
-        function = _solver(self._kernels, first if trace else 0)
+        function = _solver(self._kernels, _FISHER_ITERATIONS if trace else 0)
         result = function(theta, *bounds, active, tol, first, self._device_data)
         packed, record = np.asarray(result[0]), np.asarray(result[1])
         n = self.n_free
@@ -283,10 +283,29 @@ class Likelihood:
             return function(theta, active, changes, lower, upper, tol, max_iter, self._device_data)
 
         active = np.broadcast_to(active, theta.shape)
-        changes = self._changes(overrides)
-        return BatchSolution.from_packed(
-            minimize_chunks(solve, theta, active, changes, max_iter, description)
-        )
+        packed = minimize_chunks(solve, theta, active, self._changes(overrides), max_iter, description)
+        if not overrides:
+            self._finish_batch(packed, (lower, upper), active, tol, max_iter)
+        return BatchSolution.from_packed(packed)
+
+    def _finish_batch(self, packed: Array, bounds: Any, active: Any, tol: float, max_iter: int) -> None:
+        """Go on alone with the rows, as of `pack_solution`, that haven't converged."""
+        n = self.n_free
+        unfinished = (int(SolverStatus.RUNNING), int(SolverStatus.STALLED))
+        for i in np.flatnonzero(np.isin(packed[:, -2], unfinished)):
+            row = packed[i]
+            solution = Solution(
+                row[:n],
+                row[2 * n],
+                row[n : 2 * n],
+                row[-3],
+                SolverStatus(int(row[-2])),
+                int(row[-1]),
+                _NO_TRACE,
+            )
+            end = self._finish(solution, bounds, active[i], tol, max_iter)
+            if end.value <= solution.value:
+                packed[i] = [*end.theta, *end.gradient, end.value, end.edm, end.status, end.nfev]
 
     def hessian_batch(self, theta: Any, overrides: Sequence[dict[str, Any]] | None = None) -> Array:
         """Return the exact Hessian of many runs, shape (n_batch, n_free, n_free).
@@ -337,6 +356,21 @@ def _scale(parameter: Parameter) -> float:
     if value > 0:
         return value
     return parameter.error * parameter.engine_factor if parameter.error > 0 else 1.0
+
+
+def _limits(parameter: Parameter) -> tuple[float, float]:
+    low, high = (-np.inf, np.inf)
+    if parameter.prior is not None:
+        prior = parameter.prior.in_unit(parameter.unit, f"Parameter {parameter.name!r}")
+        low, high = prior.support
+        # A fit from outside the prior must be told so, not held.
+        if not low <= parameter.value <= high:
+            low, high = (-np.inf, np.inf)
+    # The comparison of a limit that isn't there, NaN, is false.
+    return (
+        parameter.min if parameter.min > low else low,
+        parameter.max if parameter.max < high else high,
+    )
 
 
 def _solver(kernels: Kernels, length: int) -> Any:

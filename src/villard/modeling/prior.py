@@ -112,6 +112,11 @@ class Prior:
             new._set(name, u.Quantity(float(value), unit))
         return new
 
+    @property
+    def support(self) -> tuple[float, float]:
+        """Bounds outside of which the prior is zero: limits of a fit, like those of the parameter."""
+        return -math.inf, math.inf
+
     def rescaled(self, factor: float, unit: u.UnitBase, where: str) -> "Prior":
         """Return the prior of a parameter whose unit changes, so that its values grow by ``factor``."""
         if self.scaled is None:
@@ -266,12 +271,22 @@ class UniformPrior(Prior):
     defaults = {"min": 0.0, "max": 1.0}
     scaled = ("min", "max")
 
+    @property
+    def support(self) -> tuple[float, float]:
+        """The two bounds."""
+        return self.values["min"], self.values["max"]
+
     def _check(self) -> None:
         if not self.values["max"] > self.values["min"]:
             raise ParameterError(
                 f"{type(self).__name__}: max must be above min, found "
                 f"{self.values['min']:g}, {self.values['max']:g}"
             )
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The two bounds."""
+        return self.values["min"], self.values["max"]
 
     @staticmethod
     def evaluate(value: Any, min: Any, max: Any) -> Any:
