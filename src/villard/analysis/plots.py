@@ -57,6 +57,9 @@ def _correlation(result: AnalysisResult, figure: Figure) -> None:
 
 
 def _energy_bounds(result: AnalysisResult) -> u.Quantity:
+    """Return where there is something to see: the range of the flux points, or of the fit."""
+    if result.flux_points is not None:
+        return u.Quantity([result.flux_points.energy_min.min(), result.flux_points.energy_max.max()])
     low, high = result.datasets.energy_ranges
     return u.Quantity([np.nanmin(low), np.nanmax(high)])
 
@@ -70,16 +73,18 @@ def _butterfly(result: AnalysisResult, model: Any, figure: Figure) -> None:
 
 
 def _profiles(result: AnalysisResult, figure: Figure) -> None:
+    from villard.visualization import plot_stat_profile
+
     panels = figure.subplots(1, len(result.profiles), sharey=True, squeeze=False)[0]
     figure.set_size_inches(4 * len(result.profiles), 4)
     for ax, (name, profile) in zip(panels, result.profiles.items(), strict=True):
-        ax.plot(profile[f"{name}_scan"], profile["stat_scan"] - result.fit.total_stat)
-        for sigma in (1, 2, 3):
-            ax.axhline(sigma**2, color="0.8", zorder=0)
-        ax.axvline(_value(result, name), color="0.5", linestyle=":")
+        parameter = _parameter(result, name)
+        plot_stat_profile(
+            profile, ax=ax, parameter=parameter, stat_min=result.fit.total_stat, sigma=(1, 2, 3), marker=""
+        )
+        ax.axvline(parameter.value, color="0.5", linestyle=":")
         ax.set_xlabel(_label(result, name))
-    panels[0].set_ylabel("Δ fit statistic")
-    panels[0].set_ylim(bottom=0)
+        ax.label_outer()
 
 
 def _contours(result: AnalysisResult, x: str, y: str, figure: Figure) -> None:
@@ -94,17 +99,10 @@ def _contours(result: AnalysisResult, x: str, y: str, figure: Figure) -> None:
 
 
 def _surface(result: AnalysisResult, surface: dict[str, Any], figure: Figure) -> None:
-    x, y = surface["x"], surface["y"]
-    ax = figure.add_subplot()
-    # Rounding may leave a point at the minimum a little below it.
-    rise = np.sqrt(np.maximum(surface["stat_scan"].T - result.fit.total_stat, 0))
-    axes = (surface[f"{x}_scan"], surface[f"{y}_scan"])
-    mesh = ax.pcolormesh(*axes, rise, shading="auto")
-    levels = [level for level in (1, 2, 3) if rise.min() < level < rise.max()]
-    if levels:
-        ax.clabel(ax.contour(*axes, rise, levels=levels, colors="white"), fmt="%d σ")
-    figure.colorbar(mesh, label="√(Δ fit statistic)")
-    _mark_best(result, x, y, ax)
+    from villard.visualization import plot_stat_surface
+
+    ax = plot_stat_surface(surface, ax=figure.add_subplot(), stat_min=result.fit.total_stat)
+    _mark_best(result, surface["x"], surface["y"], ax)
 
 
 def _flux_points(result: AnalysisResult, figure: Figure) -> None:
@@ -119,7 +117,7 @@ def _flux_points(result: AnalysisResult, figure: Figure) -> None:
 
 
 def _mark_best(result: AnalysisResult, x: str, y: str, ax: Any) -> None:
-    ax.plot(_value(result, x), _value(result, y), "+", color="black")
+    ax.plot(_parameter(result, x).value, _parameter(result, y).value, "+", color="black")
     ax.set_xlabel(_label(result, x))
     ax.set_ylabel(_label(result, y))
 
@@ -129,15 +127,11 @@ def _parameter(result: AnalysisResult, name: str) -> Any:
     return next(p for p in models.parameters if models.unique_name(p) == name)
 
 
-def _value(result: AnalysisResult, name: str) -> float:
-    return float(_parameter(result, name).value)
-
-
 def _label(result: AnalysisResult, name: str) -> str:
     """Return the short name of a parameter where it says enough, with the unit."""
-    models = result.fit.models
+    from villard.visualization.helpers import parameter_label
+
+    free = result.fit.models.parameters.free_unique_parameters
     short = name.rsplit(".", 1)[-1]
-    is_clear = [p.name for p in models.parameters.free_unique_parameters].count(short) == 1
-    unit = _parameter(result, name).unit
-    label = short if is_clear else name
-    return label if unit == "" else f"{label} [{unit.to_string('unicode')}]"
+    is_clear = [parameter.name for parameter in free].count(short) == 1
+    return parameter_label(short if is_clear else name, _parameter(result, name).unit)
