@@ -259,7 +259,7 @@ def test_plots():
     dataset = make_dataset()
     dataset.models[0].parameters["amplitude"].error = 1e-13
     ax, residuals = dataset.plot_fit()
-    assert residuals.get_ylabel() == "(data - model) / model"
+    assert residuals.get_ylabel() == "(data - model)\n/ model"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert sorted(labels) == ["Model source", "points"]
     x, y = residuals.containers[0].lines[0].get_data()

@@ -93,7 +93,7 @@ class FluxPointsPlots:
         ax.set_xscale("log")
         ax.set_xlabel(f"Energy [{energy.unit.to_string('latex_inline')}]")
         unit = f" [{residuals.unit.to_string('latex_inline')}]" if str(residuals.unit) else ""
-        ax.set_ylabel(f"{'data - model' if method == 'diff' else '(data - model) / model'}{unit}")
+        ax.set_ylabel(f"data - model{unit}" if method == "diff" else "(data - model)\n/ model")
         largest = 1.4 * np.max(np.abs(values[mask]) + errors.max(axis=0)[mask], initial=0.0)
         if largest > 0:
             ax.set_ylim(-largest, largest)

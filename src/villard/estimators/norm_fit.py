@@ -12,7 +12,7 @@ from villard.likelihood.batch import SMALL_BATCH
 __all__ = ["NormFits"]
 
 Array = NDArray[np.float64]
-_MAX_ROOT_STEPS, _MAX_DOUBLINGS, _MAX_HALVINGS = 60, 40, 50
+_MAX_ROOT_STEPS, _MAX_DOUBLINGS, _HALVINGS = 60, 40, 50
 # Slope, over one standard deviation, up to which a minimum is one.
 _FLAT = 1e-3
 
@@ -105,7 +105,7 @@ class NormFits:
             self._halve(rows)
 
     def _halve(self, rows: NDArray[np.intp]) -> None:
-        """Find minima where the slope changes its sign, be it in a jump as without any counts."""
+        """Find minima where the slope changes its sign, be it in a jump as where nothing was counted."""
         start = np.maximum(
             self.likelihood.theta[self.column], np.where(np.isfinite(self._low), self._low, -np.inf)
         )[rows]
@@ -115,11 +115,19 @@ class NormFits:
         rows, low, high = rows[found], low[found], high[found]
         if not len(rows):
             return
-        for _ in range(_MAX_HALVINGS):
-            middle = 0.5 * (low + high)
-            uphill = self._at(middle, rows).gradient[:, self.column] > 0
-            low, high = np.where(uphill, low, middle), np.where(uphill, middle, high)
-        solution = self._at(0.5 * (low + high), rows)
+        # As many points between as fit in one call.
+        n_points = max(1, SMALL_BATCH // len(rows))
+        fractions = np.arange(n_points + 2) / (n_points + 1)
+        for _ in range(int(np.ceil(_HALVINGS / np.log2(n_points + 1)))):
+            points = low[:, np.newaxis] + (high - low)[:, np.newaxis] * fractions
+            inner = points[:, 1:-1]
+            slopes = self._at(inner.ravel(), np.repeat(rows, n_points)).gradient[:, self.column]
+            first = np.sum(np.logical_and.accumulate(slopes.reshape(inner.shape) <= 0, axis=1), axis=1)
+            index = np.arange(len(rows))
+            low, high = points[index, first], points[index, first + 1]
+        # A jump of the slope is mostly at no flux.
+        best = np.where((low <= 0) & (high >= 0), 0.0, 0.5 * (low + high))
+        solution = self._at(best, rows)
         self._accept(rows, solution, solution.success & np.isfinite(solution.value))
 
     def _expand(self, rows: NDArray[np.intp], start: Array, side: int) -> tuple[Array, NDArray[np.bool_]]:
