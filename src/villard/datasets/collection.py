@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Datasets"]
 
+#: Besides the datasets, what Gammapy writes about its files.
+_KEYS = ("datasets", "metadata", "checksum")
+
 
 class Datasets(MutableSequence[Any]):
     """Datasets of any types, in order, each with a name of its own.
@@ -332,6 +335,9 @@ class Datasets(MutableSequence[Any]):
         """
         if not isinstance(data, dict) or not isinstance(data.get("datasets"), list):
             raise ConfigError(f"{where}: expected a list 'datasets'")
+        for key in data:
+            if key not in _KEYS:
+                raise ConfigError(f"{where}: unknown key {key!r}. {nearest(str(key), _KEYS)}")
         result = []
         for entry in data["datasets"]:
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):

@@ -43,6 +43,8 @@ class Dataset(ABC):
 
     tag: ClassVar[str] = ""
     stat_type: str = ""
+    # Further keys of the entry in YAML files.
+    _yaml_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -163,8 +165,12 @@ class Dataset(ABC):
         folder : str or path-like
             Folder that the file name is relative to.
         """
+        where = f"Dataset {data.get('name')!r}"
+        for key in data:
+            if key not in (known := ("name", "type", "filename", *cls._yaml_keys)):
+                raise ConfigError(f"{where}: unknown key {key!r}. {nearest(str(key), known)}")
         if not isinstance(data.get("filename"), str):
-            raise ConfigError(f"Dataset {data.get('name')!r}: expected a filename, found {data}")
+            raise ConfigError(f"{where}: expected a filename, found {data}")
         path = data["filename"]
         return cls.read(path if path.startswith("$") else Path(folder) / path, name=data.get("name"))
 

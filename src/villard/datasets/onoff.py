@@ -15,7 +15,7 @@ from villard.datasets.plot import poisson_interval
 from villard.datasets.slots import CountsMap
 from villard.datasets.spectrum import SpectrumDataset
 from villard.datasets.transform import join
-from villard.exceptions import DataError
+from villard.exceptions import ConfigError, DataError
 from villard.irf import EDispKernel
 from villard.likelihood.measurement import Measurement
 from villard.likelihood.predict import stat_array
@@ -73,6 +73,7 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         "mask_safe",
         "mask_fit",
     )
+    _yaml_keys: ClassVar[tuple[str, ...]] = ("mask_fit",)
     _stack_required: ClassVar[tuple[str, ...]] = ("counts_off", "acceptance", "acceptance_off")
 
     counts_off = CountsMap("energy", "Counts of the off region along the axis `energy`.")
@@ -298,6 +299,40 @@ class SpectrumDatasetOnOff(SpectrumDataset):
     def _filename(self) -> str:
         return f"pha_obs{self._name_in_files}.fits"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of the dataset in a YAML file.
+
+        OGIP files have no place for `mask_fit`; it goes to ``mask_fit``, a list of the first bin and the
+        bin behind the last of each range.
+        """
+        entry = super().to_dict()
+        if self.mask_fit is not None:
+            inside = np.concatenate([[False], self.mask_fit.data.reshape(-1), [False]])
+            entry["mask_fit"] = np.flatnonzero(np.diff(inside)).reshape(-1, 2).tolist()
+        return entry
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], folder: str | os.PathLike[str] = ".") -> Self:
+        """Read the dataset that an entry of a YAML file names, and set its `mask_fit`."""
+        dataset = super().from_dict(data, folder)
+        if data.get("mask_fit") is not None:
+            dataset.mask_fit = dataset._mask_of_ranges(data["mask_fit"])
+        return dataset
+
+    def _mask_of_ranges(self, ranges: Any) -> RegionNDMap:
+        n = self.data_shape[0]
+        inside = np.zeros(n, dtype=bool)
+        try:
+            for start, stop in ranges:
+                if not 0 <= start < stop <= n:
+                    raise ValueError(f"[{start}, {stop}]")
+                inside[start:stop] = True
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"Dataset {self.name!r}: mask_fit must be ranges of bins such as [[0, {n}]], found {ranges!r}"
+            ) from error
+        return self._as_map(inside)
+
     def _paths(self, path: Path) -> list[Path]:
         from villard.datasets.ogip_write import ogip_paths
 
@@ -344,7 +379,8 @@ class SpectrumDatasetOnOff(SpectrumDataset):
     def write(self, filename: str | os.PathLike[str], overwrite: bool = False, format: str = "ogip") -> None:
         """Write the dataset to an OGIP PHA file and, beside it, its background, ARF and RMF.
 
-        Models aren't written, nor is `mask_fit`, for which OGIP files have no place (GADF files have).
+        Models aren't written, nor is `mask_fit`, for which OGIP files have no place (GADF files have;
+        `Datasets.write` keeps it in its YAML file).
 
         Parameters
         ----------

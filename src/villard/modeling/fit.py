@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import FitError
+from villard.modeling.curvature import check_distance, covariance_at, names_at_limits
 from villard.modeling.fit_result import CovarianceResult, FitResult, OptimizeResult
 from villard.modeling.minimizers import Objective, Outcome, get_backend
 from villard.modeling.models import Models
@@ -131,6 +132,8 @@ class Fit:
         outcome = backend(objective, self.optimize_opts)
         if not np.isfinite(outcome.stat) and outcome.nfev <= 1:
             raise FitError(_not_finite(likelihood))
+        if self.backend != "newton":
+            check_distance(likelihood, outcome)
         trace = _trace_table(likelihood, models, objective.rows) if self.store_trace else None
         return outcome, trace
 
@@ -308,6 +311,11 @@ def _as_list(datasets: Any) -> list[Any]:
 
 def _models_of(datasets: list[Any]) -> Models:
     models = Models({id(m): m for d in datasets for m in (d.models or [])})
+    if not models and any(d.models is not None for d in datasets):
+        raise FitError(
+            f"No model contributes to the datasets {[d.name for d in datasets]}: check the models' "
+            "datasets_names"
+        )
     if not models:
         raise FitError(f"No models: set datasets.models before fitting {[d.name for d in datasets]}")
     return models
@@ -361,77 +369,8 @@ def _bind_scan(datasets: Any, parameters: list[Parameter | str]) -> tuple[Any, M
 def _set_values(likelihood: Any, theta: Array) -> None:
     for parameter, value in zip(likelihood.parameters, likelihood.to_values(theta), strict=True):
         # Scaling may carry a value past its limit by a rounding error.
-        if value < parameter.min:
-            value = parameter.min
-        elif value > parameter.max:
-            value = parameter.max
-        parameter.value = value
-
-
-def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:
-    """Return the unique names of parameters that are at one of their limits."""
-    at = _at_limits(likelihood, theta)
-    return [models.unique_name(p) for p, is_at in zip(likelihood.parameters, at, strict=True) if is_at]
-
-
-def _at_limits(likelihood: Any, theta: Array) -> NDArray[np.bool_]:
-    """Which parameters are at a limit, or so close to one that a better fit lies beyond it.
-
-    MINUIT and simplex methods approach a limit without ever reaching it.
-    """
-    lower, upper = likelihood.bounds
-    size = np.maximum(np.abs(theta), 1e-3)
-    room = np.minimum(theta - lower, upper - theta)
-    at = room <= 1e-8 * size
-    if np.any(~at & (room < 1e-2 * size)):
-        _, gradient = likelihood.value_and_gradient(theta)
-        curvature = np.diag(likelihood.hessian(theta))
-        sigma = np.sqrt(2 / np.where(curvature > 0, curvature, np.inf))
-        downhill = np.where(gradient > 0, theta - lower, upper - theta)
-        at |= (downhill < 1e-2 * sigma) & (np.abs(gradient) * sigma > 0.1)
-    return at
-
-
-def covariance_at(likelihood: Any, theta: Array, models: Models) -> CovarianceResult:
-    """Return twice the inverse of the exact Hessian, with its quality.
-
-    Parameters at a limit are held: their error is 0, and the message names them.
-    """
-    names = [models.unique_name(p) for p in likelihood.parameters]
-    hessian = likelihood.hessian(theta)
-    free = ~_at_limits(likelihood, theta)
-    matrix = np.zeros_like(hessian)
-    quality, message = 0, "The Hessian is not finite: no covariance."
-    inner = hessian[np.ix_(free, free)]
-    if np.all(np.isfinite(inner)):
-        inverse, quality, message = _invert(inner)
-        matrix[np.ix_(free, free)] = 2 * inverse
-    limited = [name for name, is_free in zip(names, free, strict=True) if not is_free]
-    if limited:
-        message = f"{message.rstrip('.')}. At a limit and without error: {', '.join(limited)}."
-    return CovarianceResult(
-        "newton", "exact hessian", quality, message, likelihood.matrix_to_values(matrix), names
-    )
-
-
-def _invert(hessian: Array) -> tuple[Array, int, str]:
-    """Invert a Hessian; force it positive definite where it isn't, and tell."""
-    if hessian.size == 0:
-        return hessian, 0, "No parameter is away from its limits: no covariance."
-    scale = np.sqrt(np.abs(np.diag(hessian)))
-    scale[scale == 0] = 1.0
-    scaled = hessian / np.outer(scale, scale)
-    eigenvalues, vectors = np.linalg.eigh(scaled)
-    if eigenvalues[0] > 1e-14 * eigenvalues[-1]:
-        inverse = (vectors / eigenvalues) @ vectors.T
-        return inverse / np.outer(scale, scale), 3, "Hessian positive definite: covariance accurate."
-    if eigenvalues[-1] > 0:
-        forced = np.maximum(np.abs(eigenvalues), 1e-10 * eigenvalues[-1])
-        inverse = (vectors / forced) @ vectors.T
-        message = "Hessian not positive definite: covariance forced, errors unreliable."
-        return inverse / np.outer(scale, scale), 2, message
-    diagonal = np.where(np.diag(hessian) > 0, 1 / np.where(np.diag(hessian) > 0, np.diag(hessian), 1.0), 0.0)
-    return np.diag(diagonal), 1, "Hessian has no positive eigenvalue: only its diagonal was used."
+        low, high = parameter.bounds
+        parameter.value = min(max(value, low), high)
 
 
 def _apply_covariance(likelihood: Any, models: Models, result: CovarianceResult) -> None:

@@ -383,6 +383,20 @@ class Parameter:
         """Value in the engine's unit (TeV, cm, s, deg, sr)."""
         return self._value * canonical_factor(self._unit)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lower and upper bound of fits in `unit`: the limits, or those of the prior if it has tighter ones.
+
+        They are infinite where there is none.
+        """
+        low, high = -math.inf, math.inf
+        if self.prior is not None:
+            low, high = self.prior.in_unit(self._unit, f"Parameter {self.name!r}").support
+        return (
+            low if math.isnan(self._min) else max(low, self._min),
+            high if math.isnan(self._max) else min(high, self._max),
+        )
+
     def prior_stat_sum(self) -> float:
         """Return -2 ln p of the prior at the value, 0 without a prior."""
         if self.prior is None:

@@ -271,11 +271,6 @@ class UniformPrior(Prior):
     defaults = {"min": 0.0, "max": 1.0}
     scaled = ("min", "max")
 
-    @property
-    def support(self) -> tuple[float, float]:
-        """The two bounds."""
-        return self.values["min"], self.values["max"]
-
     def _check(self) -> None:
         if not self.values["max"] > self.values["min"]:
             raise ParameterError(
