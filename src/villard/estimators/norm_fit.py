@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.likelihood.batch import SMALL_BATCH
+from villard.likelihood.batch import BATCH_SIZE
 
 __all__ = ["NormFits"]
 
@@ -116,7 +116,7 @@ class NormFits:
         if not len(rows):
             return
         # As many points between as fit in one call.
-        n_points = max(1, SMALL_BATCH // len(rows))
+        n_points = max(1, BATCH_SIZE // len(rows))
         fractions = np.arange(n_points + 2) / (n_points + 1)
         for _ in range(int(np.ceil(_HALVINGS / np.log2(n_points + 1)))):
             points = low[:, np.newaxis] + (high - low)[:, np.newaxis] * fractions
@@ -259,7 +259,7 @@ def _next(distance: Array, rise: Array, slope: Array, level: float, low: Array, 
 
 
 def _chunks(n: int) -> list[NDArray[np.intp]]:
-    return np.split(np.arange(n), np.arange(SMALL_BATCH, n, SMALL_BATCH))
+    return np.split(np.arange(n), np.arange(BATCH_SIZE, n, BATCH_SIZE))
 
 
 def _join(parts: list[Any]) -> Any:

@@ -17,8 +17,9 @@ __all__ = ["BatchSolution", "batch_kernel", "batch_solver", "minimize_chunks", "
 Array = NDArray[np.float64]
 Overrides = Sequence[dict[str, Any]]
 
-#: Rows that are computed together. Two sizes only, because each is a compilation.
-SMALL_BATCH, LARGE_BATCH = 32, 256
+#: Rows that are computed together: one size only, because each is a compilation. On CPUs larger ones
+#: are slower, since more rows wait for the slowest and less fits into the caches.
+BATCH_SIZE = 64
 # Rows computed together wait for the slowest one. Those that need more than this many evaluations
 # are few, and are finished apart.
 _FIRST_ITERATIONS = 12
@@ -123,10 +124,9 @@ def run_chunks(
     function: Callable[..., Any],
     rows: Sequence[NDArray[Any]],
     overrides: Overrides,
-    size: int,
     progress: Callable[[int], None] | None = None,
 ) -> Array:
-    """Call a compiled function on ``size`` rows at a time and join the results.
+    """Call a compiled function on `BATCH_SIZE` rows at a time and join the results.
 
     Parameters
     ----------
@@ -136,21 +136,19 @@ def run_chunks(
         Arguments with one row per run.
     overrides : list of dict
         For each block arrays with one row per run.
-    size : int
-        Rows per call.
     progress : callable, optional
         Told the number of rows after each call.
     """
     n_rows = len(rows[0])
     parts = []
-    for start in range(0, n_rows, size):
+    for start in range(0, n_rows, BATCH_SIZE):
         # The last chunk is filled up with copies of its first row, so that one shape is compiled.
-        index = np.arange(start, start + size)
+        index = np.arange(start, start + BATCH_SIZE)
         index = np.where(index < n_rows, index, start)
         chunk = [{k: v[index] for k, v in o.items()} for o in overrides]
         parts.append(np.asarray(function(*(array[index] for array in rows), chunk)))
         if progress is not None:
-            progress(min(size, n_rows - start))
+            progress(min(BATCH_SIZE, n_rows - start))
     return np.concatenate(parts)[:n_rows]
 
 
@@ -183,18 +181,15 @@ def minimize_chunks(
         Rows as of `pack_solution`.
     """
     n_batch = len(theta)
-    size = SMALL_BATCH if n_batch <= SMALL_BATCH else LARGE_BATCH
-    first = max_iter if size == SMALL_BATCH else min(max_iter, _FIRST_ITERATIONS)
+    first = max_iter if n_batch <= BATCH_SIZE else min(max_iter, _FIRST_ITERATIONS)
     with ProgressBar(n_batch, description) as bar:
-        packed = run_chunks(
-            lambda t, a, o: solve(t, a, o, first), [theta, active], overrides, size, bar.advance
-        )
+        packed = run_chunks(lambda t, a, o: solve(t, a, o, first), [theta, active], overrides, bar.advance)
         running = np.flatnonzero(packed[:, -2] == int(SolverStatus.RUNNING))
         if first == max_iter or not len(running):
             return packed
         rest = [{k: v[running] for k, v in o.items()} for o in overrides]
         starts: list[NDArray[Any]] = [packed[running, : theta.shape[1]], active[running]]
-        again = run_chunks(lambda t, a, o: solve(t, a, o, max_iter - first), starts, rest, size)
+        again = run_chunks(lambda t, a, o: solve(t, a, o, max_iter - first), starts, rest)
     again[:, -1] += packed[running, -1]
     packed[running] = again
     return packed

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from villard._jax import jax
 from villard.exceptions import FitError
 from villard.likelihood.batch import (
-    LARGE_BATCH,
-    SMALL_BATCH,
     BatchSolution,
     batch_kernel,
     batch_solver,
@@ -132,7 +130,7 @@ class Likelihood:
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Lower and upper limits of θ, those of priors with hard edges too; infinite where there is none."""
-        limits = np.array([_limits(p) for p in self.parameters]).reshape(-1, 2) / self._factor[:, np.newaxis]
+        limits = np.array([p.bounds for p in self.parameters]).reshape(-1, 2) / self._factor[:, np.newaxis]
         return limits[:, 0], limits[:, 1]
 
     def column(self, parameter: Parameter) -> int:
@@ -326,10 +324,7 @@ class Likelihood:
     def _evaluate_batch(self, name: str, theta: Any, overrides: Sequence[dict[str, Any]] | None) -> Array:
         theta = np.atleast_2d(np.asarray(theta, dtype=float))
         function = batch_kernel(self._kernels, name)
-        size = SMALL_BATCH if len(theta) <= SMALL_BATCH else LARGE_BATCH
-        return run_chunks(
-            lambda t, o: function(t, o, self._device_data), [theta], self._changes(overrides), size
-        )
+        return run_chunks(lambda t, o: function(t, o, self._device_data), [theta], self._changes(overrides))
 
     def _changes(self, overrides: Sequence[dict[str, Any]] | None) -> list[dict[str, Array]]:
         blocks = overrides if overrides else [{} for _ in self.binding.blocks]
@@ -356,21 +351,6 @@ def _scale(parameter: Parameter) -> float:
     if value > 0:
         return value
     return parameter.error * parameter.engine_factor if parameter.error > 0 else 1.0
-
-
-def _limits(parameter: Parameter) -> tuple[float, float]:
-    low, high = (-np.inf, np.inf)
-    if parameter.prior is not None:
-        prior = parameter.prior.in_unit(parameter.unit, f"Parameter {parameter.name!r}")
-        low, high = prior.support
-        # A fit from outside the prior must be told so, not held.
-        if not low <= parameter.value <= high:
-            low, high = (-np.inf, np.inf)
-    # The comparison of a limit that isn't there, NaN, is false.
-    return (
-        parameter.min if parameter.min > low else low,
-        parameter.max if parameter.max < high else high,
-    )
 
 
 def _solver(kernels: Kernels, length: int) -> Any:
