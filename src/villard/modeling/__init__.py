@@ -7,9 +7,11 @@ _EXPORTS = {
     "Covariance": "covariance",
     "Fit": "fit",
     "FitResult": "fit_result",
+    "NestedModelSelection": "selection",
     "OptimizeResult": "fit_result",
     "Parameter": "parameter",
     "Parameters": "parameter",
+    "compare_models": "selection",
     "models": "villard.modeling.models",
     "select_nested_models": "selection",
 }
