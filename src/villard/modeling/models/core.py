@@ -49,7 +49,8 @@ class ModelBase:
         cls.default_parameters = Parameters(declared.values())
         own_tags = cls.__dict__.get("tag") or [cls.__name__]
         cls.tag = [own_tags] if isinstance(own_tags, str) else list(own_tags)
-        if cls.kind:
+        # A class that says what kind it is of is the base class of that kind.
+        if cls.kind and "kind" not in cls.__dict__:
             registry = _REGISTRY.setdefault(cls.kind, {})
             registry.update(dict.fromkeys(cls.tag, cls))
 
@@ -289,8 +290,12 @@ def get_model_class(kind: str, tag: str) -> type[Any]:
 
     models.load_all(kind)
     registry = _REGISTRY.get(kind, {})
+    if not isinstance(tag, str):
+        raise ModelError(f"The type of a model must be its name, found {tag!r}")
     if tag not in registry:
-        raise ModelError(f"No {kind} model has the tag {tag!r}. {_hint(tag, registry)}")
+        what = "model" if kind == "model" else f"{kind} model"
+        hint = _hint(tag, registry) if registry else "This version has none."
+        raise ModelError(f"No {what} has the tag {tag!r}. {hint}")
     return registry[tag]
 
 
