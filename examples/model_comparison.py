@@ -5,9 +5,9 @@ Likelihood ratios of nested models, information criteria of others, and statisti
 
 from villard.data import demo_path
 from villard.datasets import Datasets
-from villard.modeling import Fit
+from villard.modeling import Fit, compare_models, select_nested_models
 from villard.modeling.models import LogParabolaSpectralModel, PowerLawSpectralModel, SkyModel
-from villard.stats import WStatCountsStatistic, aic, bic, likelihood_ratio
+from villard.stats import WStatCountsStatistic, likelihood_ratio
 
 datasets = Datasets.read(demo_path("datasets.yaml"))
 
@@ -31,15 +31,16 @@ curved = fit(
 print(likelihood_ratio(straight.total_stat, curved.total_stat, n_dof=1))
 
 # %%
+# `select_nested_models` does both fits and leaves the models as the hypothesis that the data prefer.
+spectrum = datasets.models["crab"].spectral_model
+selection = select_nested_models(datasets, parameters=[spectrum.beta], null_values=[0], n_sigma=3)
+print(f"TS {selection['ts']:.2f}, {selection['significance']:.2f} sigma; {selection['message']}")
+print(f"beta is {spectrum.beta.value:g}, {'frozen' if spectrum.beta.frozen else 'free'}")
+
+# %%
 # ## Information criteria
 # For models that aren't nested: the smaller, the better; a difference of a few means little.
-n_bins = sum(int(dataset.mask_safe.data.sum()) for dataset in datasets)
-for name, result in [("straight", straight), ("curved", curved)]:
-    n_free = len(result.parameters.free_parameters)
-    print(
-        f"{name:<9} AIC {aic(result.total_stat, n_free):.2f}"
-        f"   BIC {bic(result.total_stat, n_free, n_bins):.2f}"
-    )
+print(compare_models(datasets, {"straight": straight, "curved": curved}))
 
 # %%
 # ## Counts
