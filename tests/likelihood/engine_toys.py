@@ -8,8 +8,13 @@ import numpy as np
 from villard.likelihood import Measurement
 from villard.likelihood.predict import predict
 from villard.likelihood.statistics import STATISTICS
-from villard.modeling.models import LogParabolaSpectralModel, Models, PowerLawSpectralModel, SkyModel
-from villard.modeling.models import SpectralModel
+from villard.modeling.models import (
+    LogParabolaSpectralModel,
+    Models,
+    PowerLawSpectralModel,
+    SkyModel,
+    SpectralModel,
+)
 from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace
 

@@ -227,7 +227,7 @@ def test_names_must_be_unique() -> None:
 def test_empty_fit_range() -> None:
     toy = measurement("dark")
     empty = replace(toy, mask=np.zeros(12, dtype=bool))
-    with pytest.raises(FitError, match="'dark': the fit range is empty.*none of 12 bins"):
+    with pytest.raises(FitError, match=r"'dark': the fit range is empty.*none of 12 bins"):
         bind([Toy(empty)], [power_law()]).check_free()
 
 

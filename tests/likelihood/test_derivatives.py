@@ -108,7 +108,8 @@ def plain(datasets: list[Any], models: list[Any], likelihood: Any) -> Any:
                 pure, response = model.spectral_model.pure(), m.response(model)
                 values = jnp.stack([jnp.asarray(value_of(p)) for p in model.spectral_model.parameters])
                 low, high = response.energy_min, response.energy_max
-                npred = npred + bin_flux(pure, low, high, values, pure.arrays, response.order) @ response.matrix
+                flux = bin_flux(pure, low, high, values, pure.arrays, response.order)
+                npred = npred + flux @ response.matrix
             stat = STATISTICS[m.statistic].value(npred, {k: jnp.asarray(v) for k, v in m.data.items()})
             total = total + jnp.sum(stat[m.mask])
         unique = {id(p): p for model in models for p in model.parameters}
