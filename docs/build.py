@@ -27,7 +27,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^# %%.*\n?", re.MULTILINE)
 # Pages in the order of the navigation; others follow by name.
-ORDER = ["index", "getting_started", "what_to_use_when", "engine", "migration", "dependencies"]
+ORDER = [
+    *("index", "getting_started", "what_to_use_when", "engine", "migration", "cli", "dependencies"),
+    *("read_and_fit", "spectral_models", "backends", "profiles_contours_surfaces", "flux_points"),
+]
 
 
 @dataclass
@@ -204,6 +207,10 @@ def check_links(pages: list[Page]) -> list[str]:
     return broken
 
 
+def _rank(path: Path) -> tuple[int, str]:
+    return ORDER.index(path.stem) if path.stem in ORDER else len(ORDER), path.stem
+
+
 def build(output: Path, docs: Path = ROOT / "docs", examples: Path = ROOT / "examples") -> list[Page]:
     """Build all pages into a folder, which is emptied before."""
     from pygments.formatters import HtmlFormatter
@@ -211,10 +218,8 @@ def build(output: Path, docs: Path = ROOT / "docs", examples: Path = ROOT / "exa
     shutil.rmtree(output, ignore_errors=True)
     figures = output / "examples"
     figures.mkdir(parents=True)
-    rank = {name: i for i, name in enumerate(ORDER)}
-    files = sorted(docs.glob("*.md"), key=lambda path: (rank.get(path.stem, len(ORDER)), path.stem))
-    pages = [markdown_page(path) for path in files]
-    for script in sorted(examples.glob("*.py")):
+    pages = [markdown_page(path) for path in sorted(docs.glob("*.md"), key=_rank)]
+    for script in sorted(examples.glob("*.py"), key=_rank):
         start = time.perf_counter()
         pages.append(example_page(script, figures))
         print(f"{script.name}: {time.perf_counter() - start:.1f} s", flush=True)

@@ -20,7 +20,6 @@ result = Fit().run(datasets)
 # per bin it needn't be: that is what toys are for.
 toys = simulate_toys(datasets, n_toys=2000, random_state=1)
 print(toys)
-toys.summary()["parameter", "truth", "mean", "spread", "mean_error", "pull_mean", "pull_width"].pprint_all()
 
 # %%
 toys.plot_pulls()
