@@ -1,4 +1,4 @@
-"""Models: spectral models, sky models, and collections of them."""
+"""Models: spectral, spatial and temporal models, sky models, and collections of them."""
 
 import importlib
 
@@ -28,6 +28,22 @@ _EXPORTS = {
     "MeyerCrabSpectralModel": "spectral.crab",
     "create_crab_spectral_model": "spectral.crab",
     "NaimaSpectralModel": "spectral.naima",
+    "ConstantSpatialModel": "spatial.constant",
+    "DiskSpatialModel": "spatial.disk",
+    "GaussianSpatialModel": "spatial.gaussian",
+    "GeneralizedGaussianSpatialModel": "spatial.gaussian",
+    "PointSpatialModel": "spatial.point",
+    "Shell2SpatialModel": "spatial.shell",
+    "ShellSpatialModel": "spatial.shell",
+    "SpatialModel": "spatial.core",
+    "ConstantTemporalModel": "temporal.simple",
+    "ExpDecayTemporalModel": "temporal.simple",
+    "GaussianTemporalModel": "temporal.pulse",
+    "GeneralizedGaussianTemporalModel": "temporal.pulse",
+    "LinearTemporalModel": "temporal.simple",
+    "PowerLawTemporalModel": "temporal.simple",
+    "SineTemporalModel": "temporal.simple",
+    "TemporalModel": "temporal.core",
     "DatasetModels": "collection",
     "GaussianPrior": "villard.modeling.prior",
     "GeneralizedGaussianPrior": "villard.modeling.prior",

@@ -1,14 +1,19 @@
 """A source on the sky: spectrum, and where they are given morphology and time dependence."""
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import astropy.units as u
 
 from villard.exceptions import ModelError
 from villard.modeling.models.core import ModelBase, model_from_dict, named, parameter_lines
+from villard.modeling.models.spatial.core import SpatialModel
 from villard.modeling.models.spectral.core import SpectralModel
+from villard.modeling.models.temporal.core import TemporalModel
 from villard.modeling.parameter import Parameters
 from villard.utils.names import make_name, nearest
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 __all__ = ["SkyModel"]
 
@@ -39,8 +44,10 @@ class SkyModel(ModelBase):
     ----------
     spectral_model : `SpectralModel`
         Spectrum.
-    spatial_model, temporal_model : model, optional
-        Morphology and time dependence.
+    spatial_model : `SpatialModel`, optional
+        Morphology.
+    temporal_model : `TemporalModel`, optional
+        Time dependence.
     name : str, optional
         Name; random by default.
     datasets_names : str or list of str, optional
@@ -64,18 +71,24 @@ class SkyModel(ModelBase):
     def __init__(
         self,
         spectral_model: SpectralModel,
-        spatial_model: ModelBase | None = None,
-        temporal_model: ModelBase | None = None,
+        spatial_model: SpatialModel | None = None,
+        temporal_model: TemporalModel | None = None,
         name: str | None = None,
         datasets_names: str | list[str] | None = None,
         apply_irf: dict[str, bool] | None = None,
         covariance_data: Any = None,
     ) -> None:
-        if not isinstance(spectral_model, SpectralModel):
-            raise ModelError(
-                f"SkyModel {name or ''}: spectral_model must be a SpectralModel, "
-                f"found {type(spectral_model).__name__}"
-            )
+        parts = (
+            ("spectral_model", spectral_model, SpectralModel),
+            ("spatial_model", spatial_model, SpatialModel),
+            ("temporal_model", temporal_model, TemporalModel),
+        )
+        for part, model, expected in parts:
+            if not isinstance(model, expected) and (model is not None or part == "spectral_model"):
+                raise ModelError(
+                    f"SkyModel {name or ''}: {part} must be a {expected.__name__}, "
+                    f"found {type(model).__name__}"
+                )
         unknown = set(apply_irf or {}) - set(_APPLY_IRF)
         if unknown:
             raise ModelError(f"SkyModel {name or ''}: apply_irf has no key {sorted(unknown)[0]!r}")
@@ -137,6 +150,57 @@ class SkyModel(ModelBase):
         for key, value in kwargs.items():
             setattr(new, key, value)
         return new
+
+    @property
+    def position(self) -> "SkyCoord | None":
+        """Centre of the morphology; `None` if there is none."""
+        return None if self.spatial_model is None else self.spatial_model.position
+
+    @property
+    def position_lonlat(self) -> tuple[float, float]:
+        """Longitude and latitude of the centre (deg), in the frame of the morphology."""
+        return self._morphology().position_lonlat
+
+    @property
+    def frame(self) -> str:
+        """Frame of the morphology."""
+        return self._morphology().frame
+
+    @property
+    def evaluation_radius(self) -> u.Quantity | None:
+        """Radius around the position beyond which the morphology is neglected; `None` if there is none."""
+        return None if self.spatial_model is None else self.spatial_model.evaluation_radius
+
+    def _morphology(self) -> SpatialModel:
+        if self.spatial_model is None:
+            raise ModelError(f"SkyModel {self.name!r} has no spatial model")
+        return self.spatial_model
+
+    def evaluate(self, lon: Any, lat: Any, energy: Any, time: Any = None) -> u.Quantity:
+        """Return the surface brightness: the product of the parts that there are.
+
+        Parameters
+        ----------
+        lon, lat : `~astropy.units.Quantity`
+            Directions, in the frame of the spatial model.
+        energy : `~astropy.units.Quantity`
+            Energies; arrays broadcast.
+        time : `~astropy.time.Time`, optional
+            Times; without them the temporal model counts as 1.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            Differential flux, per solid angle if there is a spatial model.
+        """
+        value = self.spectral_model(energy)
+        if self.spatial_model is not None:
+            value = value * self.spatial_model(lon, lat, energy)
+        if self.temporal_model is not None and time is not None:
+            value = value * self.temporal_model(time)
+        return value
+
+    __call__ = evaluate
 
     def integral_flux(self, energy_min: u.Quantity, energy_max: u.Quantity) -> u.Quantity:
         """Return the integral flux of the spectrum between two energies."""
