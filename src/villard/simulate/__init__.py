@@ -6,8 +6,8 @@ _EXPORTS = {
     "GoodnessOfFit": "goodness",
     "ToyComparison": "comparison",
     "ToyEnsemble": "ensemble",
-    "asimov": "fake",
-    "fake": "fake",
+    "asimov": "simulated",
+    "fake": "simulated",
     "simulate_nested_toys": "comparison",
     "simulate_toys": "ensemble",
 }

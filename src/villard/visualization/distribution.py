@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from villard.exceptions import DataError
-from villard.visualization.helpers import make_axes
+from villard.visualization.helpers import make_axes, parameter_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,9 +77,10 @@ def plot_distribution(
             index = np.unravel_index(i, data.shape[:-2])
             result["axis_edges"] = [e[k : k + 2] for e, k in zip(edges, reversed(index), strict=False)]
             results.append(result)
-        unit = f" [{wcs_map.unit}]" if str(wcs_map.unit) else ""
         label = "Density" if options["density"] else "Number of pixels"
-        panel.set(**{"xlabel": f"Value{unit}", "ylabel": label, **(kwargs_axes or {})})
+        panel.set(
+            **{"xlabel": parameter_label("Value", wcs_map.unit), "ylabel": label, **(kwargs_axes or {})}
+        )
     return panels, results
 
 

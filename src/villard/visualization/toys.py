@@ -115,7 +115,10 @@ def plot_coverage(table: "Table", ax: "Axes | None" = None, **kwargs: Any) -> "A
     ax.set_xlabel("Nominal coverage [%]")
     ax.set_ylabel("Actual − nominal coverage [%]")
     ax.set_xlim(0, 100)
-    ax.legend(frameon=False, fontsize="small", ncols=2)
+    # Room for the legend above what is drawn.
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.4 * (high - low))
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper left")
     return ax
 
 
@@ -146,7 +149,7 @@ def plot_goodness_of_fit(result: "GoodnessOfFit", ax: "Axes | None" = None, **kw
         x = np.linspace(edges[0], edges[-1], 400)
         expected = len(result.stats) * np.mean(np.diff(edges)) * chi2(result.n_dof).pdf(x)
         ax.plot(x, expected, color="C3", label=rf"$\chi^2$, {result.n_dof} degrees of freedom")
-    label = f"data: p-value {result.p_value:.3g} ± {result.p_value_err:.1g}"
+    label = f"data: p-value {result.p_value:.3g} ± {result.p_value_err:.2g}"
     ax.axvline(result.observed, color="k", linewidth=1.5, label=label)
     ax.set_xlabel(r"$-2\,\ln L$ at the minimum, relative to a perfect prediction")
     ax.set_ylabel("Toys per bin")
