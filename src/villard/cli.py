@@ -130,18 +130,18 @@ def _print_result(result: AnalysisResult) -> None:
     console = _console()
     console.print(str(result.fit))
     asymmetric = {row["name"]: row for row in result.intervals} if result.intervals is not None else {}
-    table = Table("parameter", "value", "error", box=None, pad_edge=False)
-    if asymmetric:
-        table.add_column("-/+")
-    table.add_column("unit")
     models = result.fit.models
+    table = Table(box=None, pad_edge=False)
+    # What is too wide for the terminal is folded, never cut.
+    for title in ("parameter", "value", "error", *(["-/+"] if asymmetric else []), "unit"):
+        table.add_column(title, overflow="fold")
     for parameter in models.parameters.unique_parameters:
         name = models.unique_name(parameter)
         row = [name, f"{parameter.value:.4g}", "frozen" if parameter.frozen else f"{parameter.error:.2g}"]
         if asymmetric:
             errors = asymmetric.get(name)
             row.append("" if errors is None else f"-{errors['errn']:.2g} / +{errors['errp']:.2g}")
-        table.add_row(*row, str(parameter.unit))
+        table.add_row(*row, parameter.unit.to_string("fits") if str(parameter.unit) else "")
     console.print(table)
 
 

@@ -343,7 +343,10 @@ class Datasets(MutableSequence[Any]):
             if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
                 raise ConfigError(f"{where}: expected name, type and filename of a dataset, found {entry!r}")
             dataset_class = get_dataset_class(entry["type"], f"{where}, dataset {entry.get('name')!r}")
-            result.append(dataset_class.from_dict(entry, folder))
+            try:
+                result.append(dataset_class.from_dict(entry, folder))
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from error
         return cls(result)
 
     def write(

@@ -39,11 +39,12 @@ def check_distance(likelihood: Any, outcome: Outcome) -> None:
     distance = 0.5 * float(np.sum((vectors.T @ (gradient / scale)) ** 2 / curvature))
     if np.isnan(outcome.edm):
         outcome.edm = distance
-    if distance > _NOTABLE_DISTANCE:
+    # After a failure the parabola that this assumes is too far away to say anything.
+    if distance > _NOTABLE_DISTANCE and outcome.success:
         text = f"The minimum is estimated to be lower by {distance:.2g}"
         outcome.message = f"{outcome.message.rstrip('.')}. {text}."
         # A grid has its minimum where it has it.
-        outcome.success = outcome.success and (distance < 1 or outcome.method == "gridsearch")
+        outcome.success = distance < 1 or outcome.method == "gridsearch"
 
 
 def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:
