@@ -22,7 +22,7 @@ Overrides = Sequence[dict[str, Any]]
 BATCH_SIZE = 64
 # Rows computed together wait for the slowest one. Those that need more than this many evaluations
 # are few, and are finished apart.
-_FIRST_ITERATIONS = 12
+_FIRST_ITERATIONS = 9
 
 
 @dataclass(frozen=True)

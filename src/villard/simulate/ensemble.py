@@ -41,9 +41,9 @@ def simulate_toys(
     the likelihood there, not about how hard it is to find. The datasets and models are left as
     they are.
 
-    Fits to few counts are biased, and their intervals cover less than they promise, by a few per
-    cent where many bins have no off counts: the most likely background of these is too low, and
-    wstat takes it for better known than it is. Toys show it; wider bins help.
+    Fits to few counts are biased. With few off counts per bin so is wstat, because the background
+    of each bin is fitted to them (XSPEC manual, appendix B), and intervals cover less than they
+    promise, by a few per cent. Toys show it; wider bins help.
 
     Priors keep their centres: errors and pulls are then not those of a frequentist ensemble, for
     which the centres would fluctuate as well.
