@@ -5,13 +5,24 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
-from villard.exceptions import ModelError
+from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel
 from villard.modeling.models.spectral.power_law import exponential_integral
+from villard.modeling.models.spectral.tables import (
+    interpolate,
+    lin_lin_moment,
+    log_log_moment,
+    safe_log,
+    segments,
+)
 from villard.modeling.parameter import Parameter, Parameters
 from villard.utils.array import namespace
+from villard.utils.units import convert, to_canonical, unit_text
 
 __all__ = ["BrokenPowerLawSpectralModel", "PiecewiseNormSpectralModel", "SmoothBrokenPowerLawSpectralModel"]
+
+#: What norms that aren't positive count as where their logarithm is taken.
+_SMALLEST = 1e-100
 
 
 def _broken_moment(
@@ -57,6 +68,12 @@ class BrokenPowerLawSpectralModel(SpectralModel):
     ) -> Any:
         """Energy flux."""
         return amplitude * _broken_moment(1, energy_min, energy_max, index1, index2, ebreak)
+
+    @staticmethod
+    def evaluate_breaks(index1: Any, index2: Any, amplitude: Any, ebreak: Any) -> Any:
+        """Energy of the break."""
+        xp = namespace(index1, index2, amplitude, ebreak)
+        return xp.stack([xp.asarray(ebreak)])
 
 
 class SmoothBrokenPowerLawSpectralModel(SpectralModel):
@@ -114,9 +131,14 @@ class PiecewiseNormSpectralModel(SpectralModel):
 
     def __init__(self, energy: Any, norms: Any = None, interp: str = "log") -> None:
         energy = u.Quantity(energy)
-        norms = np.ones(len(energy)) if norms is None else np.asarray(norms, dtype=float)
-        if energy.ndim != 1 or len(energy) < 2 or not np.all(np.diff(energy.value) > 0):
-            raise ModelError("PiecewiseNormSpectralModel: energy must be at least two increasing nodes")
+        where = type(self).__name__
+        if not energy.unit.is_equivalent(u.TeV):
+            raise UnitsError(f"{where}: expected energies, found {unit_text(energy.unit)}")
+        if energy.ndim != 1 or len(energy) < 2 or not np.all(np.diff(energy.value, prepend=0) > 0):
+            raise ModelError(
+                f"{where}: energy must be two or more increasing, positive nodes, found {energy}"
+            )
+        norms = np.ones(len(energy)) if norms is None else convert(norms, "", f"{where}.norms")
         if len(norms) != len(energy):
             raise ModelError(
                 f"PiecewiseNormSpectralModel: expected {len(energy)} norms, one per node, found {len(norms)}"
@@ -124,7 +146,7 @@ class PiecewiseNormSpectralModel(SpectralModel):
         if interp not in ("log", "lin"):
             raise ModelError(f"PiecewiseNormSpectralModel: interp must be 'log' or 'lin', found {interp!r}")
         self._energy, self._interp = energy, interp
-        parameters = [Parameter(f"norm_{i}", float(v), interp="log") for i, v in enumerate(norms)]
+        parameters = [Parameter(f"norm_{i}", float(v)) for i, v in enumerate(norms)]
         self.default_parameters = Parameters(parameters)  # type: ignore[misc]
         super().__init__()
 
@@ -139,24 +161,50 @@ class PiecewiseNormSpectralModel(SpectralModel):
         return self.parameters.value
 
     @property
-    def output_unit(self) -> u.UnitBase:
+    def flux_unit(self) -> u.UnitBase:
         """No unit: it is a factor."""
         return u.dimensionless_unscaled
 
     def pure(self) -> PureSpectrum:
         """Return the model as pure functions; the nodes are data."""
         log = self._interp == "log"
-        nodes = self._energy.to_value("TeV")
-        n = len(nodes)
+        n = len(self._energy)
+        nodes = to_canonical(self._energy)
+
+        def points(parameters: Any, arrays: Any) -> tuple[Any, Any]:
+            xp = namespace(parameters, *arrays)
+            values = xp.stack([parameters[i] for i in range(n)])
+            # Norms that aren't positive have no logarithm: they count as a number close to zero.
+            return (arrays[0], safe_log(xp, values, _SMALLEST) if log else values)
 
         def evaluate(energy: Any, parameters: Any, arrays: Any) -> Any:
             xp = namespace(energy, parameters, *arrays)
-            values = xp.stack([parameters[i] for i in range(n)])
-            if not log:
-                return xp.interp(energy, arrays[0], values)
-            return xp.exp(xp.interp(xp.log(energy), xp.log(arrays[0]), xp.log(values)))
+            x, y = points(parameters, arrays)
+            at = xp.clip(xp.log(energy) if log else energy, x[0], x[-1])
+            value = interpolate(x, y, at)
+            return xp.exp(value) if log else value
 
-        return PureSpectrum(("piecewise", self._interp, n), n, evaluate, arrays=(nodes,))
+        def moment(power: int) -> Any:
+            function = log_log_moment if log else lin_lin_moment
+
+            def integral(energy_min: Any, energy_max: Any, parameters: Any, arrays: Any) -> Any:
+                parts = segments(*points(parameters, arrays), constant_beyond=True)
+                return function(power, energy_min, energy_max, parts)
+
+            return integral
+
+        def breaks(parameters: Any, arrays: Any) -> Any:
+            return namespace(arrays[0]).exp(arrays[0]) if log else arrays[0]
+
+        return PureSpectrum(
+            ("piecewise", self._interp, n),
+            n,
+            evaluate,
+            moment(0),
+            moment(1),
+            arrays=(np.log(nodes) if log else nodes,),
+            breaks=breaks,
+        )
 
     def to_dict(self, full_output: bool = False) -> dict[str, Any]:
         """Return the model in the form of Gammapy's YAML."""

@@ -6,7 +6,7 @@ import astropy.units as u
 
 from villard.exceptions import ModelError
 from villard.modeling.models.core import model_from_dict
-from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel
+from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel, engine_values
 from villard.modeling.parameter import Parameter
 
 __all__ = ["ConstantSpectralModel", "ScaleSpectralModel"]
@@ -78,16 +78,13 @@ class ScaleSpectralModel(SpectralModel):
         super().__init__(norm=norm)
 
     @property
-    def output_unit(self) -> u.UnitBase:
+    def flux_unit(self) -> u.UnitBase:
         """Unit of the scaled model."""
-        return self.model.output_unit
+        return self.model.flux_unit
 
     def pure(self) -> PureSpectrum:
         """Return the model as pure functions; the values of the scaled model are data."""
-        import numpy as np
-
-        inner = self.model.pure()
-        values = np.array([p.engine_value for p in self.model.parameters])
+        inner, values = self.model.pure(), engine_values(self.model)
 
         def scaled(function: Any) -> Any:
             if function is None:
@@ -99,6 +96,9 @@ class ScaleSpectralModel(SpectralModel):
 
             return wrapped
 
+        def breaks(parameters: Any, arrays: Any) -> Any:
+            return inner.breaks(arrays[0], arrays[1:]) if inner.breaks else None
+
         return PureSpectrum(
             ("scale", inner.key),
             1,
@@ -107,7 +107,13 @@ class ScaleSpectralModel(SpectralModel):
             scaled(inner.energy_flux),
             (values, *inner.arrays),
             0,
+            breaks if inner.breaks else None,
         )
+
+    @property
+    def traceable(self) -> bool:  # type: ignore[override]
+        """Whether JAX can trace the scaled model."""
+        return self.model.traceable
 
     def to_dict(self, full_output: bool = False) -> dict[str, Any]:
         """Return the model in the form of YAML, with the scaled model under ``model``."""

@@ -1,56 +1,26 @@
-"""Base class of spectral models and the pure functions that the likelihood compiles."""
+"""Base class of spectral models: what can be asked of a spectrum, with units."""
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
-from villard.modeling.models.core import ModelBase
-from villard.utils.array import namespace
+from villard.modeling.models.core import ModelBase, check_signature
+from villard.modeling.models.spectral.pure import Function, PureSpectrum, by_callback, unpack
+from villard.modeling.models.spectral.quadrature import Rule, adaptive_rule, integrate, quadrature_order
 from villard.utils.units import canonical_unit, to_canonical, unit_text
 
-__all__ = ["PureSpectrum", "SpectralModel"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-Function = Callable[..., Any]
+__all__ = ["PureSpectrum", "SpectralModel", "integrate", "quadrature_order"]
 
+Array = NDArray[np.float64]
 
-@dataclass(frozen=True)
-class PureSpectrum:
-    """A spectral model as pure functions of arrays: what the likelihood knows of it.
-
-    Functions are called as ``evaluate(energy, parameters, arrays)`` and
-    ``integral(energy_min, energy_max, parameters, arrays)``, with ``parameters`` indexable by
-    position, all in the engine's units, in numpy or in JAX.
-
-    Parameters
-    ----------
-    key : hashable
-        Identifies the code: models with equal keys are compiled and evaluated together.
-    n_parameters : int
-        Number of parameters.
-    evaluate : callable
-        Differential flux.
-    integral : callable or None
-        Integral in closed form, if there is one.
-    energy_flux : callable or None
-        Integral of energy times flux in closed form, if there is one.
-    arrays : tuple of arrays
-        Data of the model (tables); equal shapes are needed within a key.
-    norm_index : int or None
-        Position of the parameter that the model is proportional to.
-    """
-
-    key: Hashable
-    n_parameters: int
-    evaluate: Function
-    integral: Function | None = None
-    energy_flux: Function | None = None
-    arrays: tuple[NDArray[np.float64], ...] = ()
-    norm_index: int | None = None
+#: Powers of energy that come on top of the flux's unit.
+_POWERS = {"evaluate": 0, "integral": 1, "energy_flux": 2}
 
 
 class SpectralModel(ModelBase):
@@ -58,12 +28,33 @@ class SpectralModel(ModelBase):
 
     A subclass declares `Parameter` attributes and a static method ``evaluate(energy, ...)`` of
     plain arrays in TeV, cm, s that takes the parameters in the order of declaration. It may add
-    ``evaluate_integral(energy_min, energy_max, ...)`` and ``evaluate_energy_flux(...)``.
+    closed forms ``evaluate_integral(energy_min, energy_max, ...)`` and
+    ``evaluate_energy_flux(energy_min, energy_max, ...)``, and ``evaluate_breaks(...)``, the energies
+    where the flux or its slope jumps.
+
+    Examples
+    --------
+    >>> from villard.modeling import Parameter
+    >>> class Line(SpectralModel):
+    ...     amplitude = Parameter("amplitude", "1e-12 cm-2 s-1 TeV-1", is_norm=True)
+    ...     slope = Parameter("slope", 0.1)
+    ...
+    ...     @staticmethod
+    ...     def evaluate(energy, amplitude, slope):
+    ...         return amplitude * (1 - slope * energy)
+    >>> Line(slope=0.2).integral("1 TeV", "2 TeV")
+    <Quantity 7.e-13 1 / (s cm2)>
     """
 
     kind: ClassVar[str] = "spectral"
     #: Set to False where ``evaluate`` only works on numpy arrays: derivatives are then finite differences.
     traceable: ClassVar[bool] = True
+    evaluate_integral: ClassVar[Function | None] = None
+    evaluate_energy_flux: ClassVar[Function | None] = None
+    evaluate_breaks: ClassVar[Function | None] = None
+
+    # Otherwise numpy takes a quantity that stands on the left apart into its elements.
+    __array_ufunc__ = None
 
     @staticmethod
     def evaluate(energy: Any, *parameters: Any) -> Any:
@@ -83,40 +74,55 @@ class SpectralModel(ModelBase):
         `~astropy.units.Quantity`
             Flux in the unit of the amplitude, of the same shape.
         """
-        return self._quantity("evaluate", to_canonical(_energy(energy)))
+        return self._quantity("evaluate", _energy(energy))
 
     def integral(self, energy_min: Any, energy_max: Any) -> u.Quantity:
-        """Return the flux integrated between energies; arrays broadcast."""
+        """Return the flux integrated between energies.
+
+        In closed form where there is one, otherwise by adaptive quadrature to a relative 1e-10.
+
+        Parameters
+        ----------
+        energy_min, energy_max : `~astropy.units.Quantity`
+            Bounds; arrays broadcast.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            Integral flux, in the shape of the bounds.
+
+        Raises
+        ------
+        ModelError
+            If bounds aren't positive, finite and in order.
+        """
         return self._quantity("integral", *_bounds(energy_min, energy_max))
 
     def energy_flux(self, energy_min: Any, energy_max: Any) -> u.Quantity:
-        """Return energy times flux integrated between energies; arrays broadcast."""
+        """Return energy times flux integrated between energies; as `integral`."""
         return self._quantity("energy_flux", *_bounds(energy_min, energy_max))
 
-    def _quantity(self, kind: str, *energies: NDArray[np.float64]) -> u.Quantity:
-        parameters = np.array([p.engine_value for p in self.parameters])
+    def _quantity(self, kind: str, *energies: Array) -> u.Quantity:
+        pure = self.pure()
+        function = closed_form(pure, kind)
+        shape = np.shape(energies[0])
         with np.errstate(over="ignore", under="ignore"):
-            values = spectral_function(self.pure(), kind, order_for(energies))(
-                *energies, parameters, self.pure().arrays
-            )
-        shape = np.broadcast_shapes(*(np.shape(e) for e in energies))
-        return u.Quantity(np.broadcast_to(values, shape).copy(), self._engine_unit(kind)).to(
-            self.unit_of(kind)
-        )
-
-    def _engine_unit(self, kind: str) -> u.UnitBase:
-        return self.output_unit * u.TeV ** {"evaluate": 0, "integral": 1, "energy_flux": 2}[kind]
-
-    def unit_of(self, kind: str) -> u.UnitBase:
-        """Return the unit of results: of ``"evaluate"``, ``"integral"`` or ``"energy_flux"``."""
-        return self._engine_unit(kind)
+            if function is not None:
+                values = function(*energies, engine_values(self), pure.arrays)
+            else:
+                rule = rule_for(self, kind, *(e.ravel() for e in energies))
+                flux = pure.evaluate(rule.energy, engine_values(self), pure.arrays)
+                values = rule.sum(np.broadcast_to(flux, rule.energy.shape)).reshape(shape)
+        values = np.broadcast_to(values, shape).copy()
+        return u.Quantity(values, self._engine_unit(kind)).to(self.unit_of(kind))
 
     def evaluate_error(
         self,
         energy: Any,
-        method: str = "linear",
-        n_samples: int = 10_000,
+        n_samples: int | None = None,
         random_state: Any = None,
+        samples: Any = None,
+        method: str | None = None,
     ) -> u.Quantity:
         """Return the differential flux and its errors.
 
@@ -124,82 +130,117 @@ class SpectralModel(ModelBase):
         ----------
         energy : `~astropy.units.Quantity`
             Energies, of any shape.
-        method : {"linear", "sampling"}
-            ``"linear"``: covariance times exact derivatives. ``"sampling"``: median and 68 % quantiles
-            for parameters drawn from their covariance.
-        n_samples : int
-            Number of draws.
+        n_samples : int, optional
+            Number of draws (10,000).
         random_state : int or `~numpy.random.Generator`, optional
             Seed of the draws.
+        samples : array, optional
+            Draws, as `sample_parameters_from_covariance` gives them.
+        method : {"linear", "sampling"}, optional
+            ``"linear"``: covariance times exact derivatives. ``"sampling"``: median and distances to the
+            quantiles of one standard deviation, for parameters drawn from their covariance. By default
+            linear, unless one of the settings of draws is given.
 
         Returns
         -------
         `~astropy.units.Quantity`
             Flux, negative and positive error: shape (3, ...).
+
+        Raises
+        ------
+        ModelError
+            If the method is unknown, or settings of draws are given for the linear one.
+
+        Examples
+        --------
+        >>> from villard.modeling.models import PowerLawSpectralModel
+        >>> model = PowerLawSpectralModel()
+        >>> model.amplitude.error = 1e-13
+        >>> dnde, errn, errp = model.evaluate_error("1 TeV")
+        >>> print(dnde, errn)
+        1e-12 1 / (TeV s cm2) 1e-13 1 / (TeV s cm2)
         """
-        return self._with_error("evaluate", (to_canonical(_energy(energy)),), method, n_samples, random_state)
+        return self._with_error("evaluate", (_energy(energy),), n_samples, random_state, samples, method)
 
     def integral_error(
         self,
         energy_min: Any,
         energy_max: Any,
-        method: str = "linear",
-        n_samples: int = 10_000,
+        n_samples: int | None = None,
         random_state: Any = None,
+        samples: Any = None,
+        method: str | None = None,
     ) -> u.Quantity:
         """Return the integral flux and its errors; parameters as for `evaluate_error`."""
         bounds = _bounds(energy_min, energy_max)
-        return self._with_error("integral", bounds, method, n_samples, random_state)
+        return self._with_error("integral", bounds, n_samples, random_state, samples, method)
 
     def energy_flux_error(
         self,
         energy_min: Any,
         energy_max: Any,
-        method: str = "linear",
-        n_samples: int = 10_000,
+        n_samples: int | None = None,
         random_state: Any = None,
+        samples: Any = None,
+        method: str | None = None,
     ) -> u.Quantity:
         """Return the energy flux and its errors; parameters as for `evaluate_error`."""
         bounds = _bounds(energy_min, energy_max)
-        return self._with_error("energy_flux", bounds, method, n_samples, random_state)
+        return self._with_error("energy_flux", bounds, n_samples, random_state, samples, method)
 
-    def _with_error(
-        self,
-        kind: str,
-        energies: tuple[NDArray[np.float64], ...],
-        method: str,
-        n_samples: int,
-        random_state: Any,
-    ) -> u.Quantity:
-        from villard.modeling.models.spectral.errors import linear_errors, sampled_errors
+    def _with_error(self, kind: str, energies: tuple[Array, ...], *options: Any) -> u.Quantity:
+        from villard.modeling.models.spectral.errors import with_errors
 
-        if method == "linear":
-            result = linear_errors(self, kind, energies)
-        elif method == "sampling":
-            result = sampled_errors(self, kind, energies, n_samples, random_state)
-        else:
-            raise ModelError(f"method must be 'linear' or 'sampling', found {method!r}")
-        return u.Quantity(result, self._engine_unit(kind)).to(self.unit_of(kind))
+        return u.Quantity(with_errors(self, kind, energies, *options), self._engine_unit(kind)).to(
+            self.unit_of(kind)
+        )
+
+    def sample_parameters_from_covariance(
+        self, n_samples: int = 10_000, random_state: Any = None, free_only: bool = True
+    ) -> Array:
+        """Draw parameters from the covariance, as a multivariate normal distribution.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        random_state : int or `~numpy.random.Generator`, optional
+            Seed.
+        free_only : bool
+            Whether the frozen parameters are left out of the columns.
+
+        Returns
+        -------
+        array
+            Draws in the parameters' units, shape (n_samples, n_parameters).
+        """
+        from villard.modeling.models.spectral.errors import draw_parameters
+
+        draws = draw_parameters(self, n_samples, random_state)
+        return draws[:, [not (free_only and p.frozen) for p in self.parameters]]
 
     def spectral_index(self, energy: Any, epsilon: float | None = None) -> Any:
-        """Return the local index -d ln(flux) / d ln(energy), by exact differentiation.
+        """Return the local index -d ln(flux) / d ln(energy).
 
         Parameters
         ----------
         energy : `~astropy.units.Quantity`
-            Energies.
+            Energies, of any shape.
         epsilon : float, optional
-            Kept for Gammapy scripts, whose step it is.
+            Relative step of a finite difference; by default the derivative is exact.
         """
+        if epsilon is not None:
+            low, high = self._quantity("evaluate", _energy(energy)), self(u.Quantity(energy) * (1 + epsilon))
+            return -np.log((high / low).value) / np.log(1 + epsilon)
         from villard.modeling.models.spectral.errors import local_index
 
-        return local_index(self, to_canonical(_energy(energy)))
+        return local_index(self, _energy(energy))
 
-    def spectral_index_error(self, energy: Any, epsilon: float | None = None) -> Any:
-        """Return the local index and its error (twice); shape (3, ...)."""
-        from villard.modeling.models.spectral.errors import local_index_error
+    def spectral_index_error(self, energy: Any) -> Array:
+        """Return the local index and (twice) its error by exact derivatives; shape (3, ...)."""
+        from villard.modeling.models.spectral.errors import linear_errors
 
-        return local_index_error(self, to_canonical(_energy(energy)))
+        return linear_errors(self, "index", (_energy(energy),))
 
     def inverse(self, value: Any, energy_min: Any = "0.1 TeV", energy_max: Any = "100 TeV") -> u.Quantity:
         """Return the energy at which the flux has a value; NaN where it has not between the bounds.
@@ -207,14 +248,12 @@ class SpectralModel(ModelBase):
         Parameters
         ----------
         value : `~astropy.units.Quantity`
-            Differential fluxes.
+            Differential fluxes, of any shape.
         energy_min, energy_max : `~astropy.units.Quantity`
             Bounds; the crossing of lowest energy is returned.
         """
-        from villard.modeling.models.spectral.inverse import inverse_all
-
         value = u.Quantity(value)
-        found = [inverse_all(self, v, energy_min, energy_max) for v in value.ravel()]
+        found = [self.inverse_all(v, energy_min, energy_max) for v in value.ravel()]
         energies = [energy[0].to_value("TeV") if len(energy) else np.nan for energy in found]
         return u.Quantity(np.reshape(energies, value.shape), "TeV")
 
@@ -233,6 +272,33 @@ class SpectralModel(ModelBase):
         from villard.modeling.models.spectral.inverse import peak_energy
 
         return peak_energy(self)
+
+    @property
+    def pivot_energy(self) -> u.Quantity:
+        """Energy at which the relative error of the flux is smallest; NaN without errors."""
+        from villard.modeling.models.spectral.errors import pivot_energy
+
+        return pivot_energy(self)
+
+    def reference_fluxes(self, energy_axis: Any) -> dict[str, u.Quantity]:
+        """Return energies and the fluxes of all kinds in the bins of an energy axis.
+
+        Parameters
+        ----------
+        energy_axis : `~villard.maps.MapAxis`
+            Axis with edges.
+        """
+        low, high, center = energy_axis.edges_min, energy_axis.edges_max, energy_axis.center
+        dnde = self(center)
+        return {
+            "e_ref": center,
+            "e_min": low,
+            "e_max": high,
+            "ref_dnde": dnde,
+            "ref_flux": self.integral(low, high),
+            "ref_eflux": self.energy_flux(low, high),
+            "ref_e2dnde": dnde * center**2,
+        }
 
     def __add__(self, other: Any) -> "SpectralModel":
         return self._combine(self, other, "add")
@@ -255,31 +321,24 @@ class SpectralModel(ModelBase):
     def __truediv__(self, other: Any) -> "SpectralModel":
         return self._combine(self, other, "truediv")
 
+    def __rtruediv__(self, other: Any) -> "SpectralModel":
+        return self._combine(other, self, "truediv")
+
     @staticmethod
     def _combine(first: Any, second: Any, operator: str) -> "SpectralModel":
         from villard.modeling.models.spectral.compound import CompoundSpectralModel
 
         return CompoundSpectralModel(first, second, operator)
 
-    # Otherwise numpy takes a quantity that stands on the left apart into its elements.
-    __array_ufunc__ = None
-
-    @property
-    def pivot_energy(self) -> u.Quantity:
-        """Energy at which the relative error of the flux is smallest; NaN without errors."""
-        from villard.modeling.models.spectral.errors import pivot_energy
-
-        return pivot_energy(self)
-
     def plot(
         self,
         energy_bounds: Any,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         sed_type: str = "dnde",
         energy_power: float = 0,
         n_points: int = 100,
         **kwargs: Any,
-    ) -> Any:
+    ) -> "Axes":
         """Plot the spectrum.
 
         Parameters
@@ -293,9 +352,14 @@ class SpectralModel(ModelBase):
         energy_power : float
             Power of energy to multiply with.
         n_points : int
-            Number of energies.
+            Number of energies, or of bins for fluxes.
         **kwargs
             For `~matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        `~matplotlib.axes.Axes`
+            The axes.
         """
         from villard.modeling.models.spectral.plot import plot_spectrum
 
@@ -304,160 +368,124 @@ class SpectralModel(ModelBase):
     def plot_error(
         self,
         energy_bounds: Any,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         sed_type: str = "dnde",
         energy_power: float = 0,
         n_points: int = 100,
         **kwargs: Any,
-    ) -> Any:
-        """Plot the one-sigma band of the spectrum; parameters as for `plot`, keywords for fill_between."""
+    ) -> "Axes":
+        """Plot the one-sigma band of the spectrum.
+
+        Parameters are those of `plot`, besides ``method``, ``n_samples``, ``random_state`` and ``samples``
+        of `evaluate_error`; other keywords are for `~matplotlib.axes.Axes.fill_between`.
+        """
         from villard.modeling.models.spectral.plot import plot_spectrum_error
 
         return plot_spectrum_error(self, energy_bounds, ax, sed_type, energy_power, n_points, **kwargs)
 
-    evaluate_integral: ClassVar[Function | None] = None
-    evaluate_energy_flux: ClassVar[Function | None] = None
-
     @property
-    def output_unit(self) -> u.UnitBase:
-        """Unit of the flux that ``evaluate`` returns, in the engine's units."""
+    def flux_unit(self) -> u.UnitBase:
+        """Unit of the differential flux: that of the amplitude, or without one TeV⁻¹ cm⁻² s⁻¹."""
         for parameter, declared in zip(self.parameters, self.default_parameters, strict=False):
             # A parameter that is linked to another model's may be something else there.
             if declared.is_norm:
-                return canonical_unit(parameter.unit)
-        return u.Unit("cm-2 s-1 TeV-1")
+                return parameter.unit
+        flux = u.Unit("TeV-1 cm-2 s-1")
+        units = [p.unit for p in self.parameters if p.unit.is_equivalent(flux)]
+        return units[0] if len(units) == 1 else flux
+
+    @property
+    def output_unit(self) -> u.UnitBase:
+        """Unit of the flux that the pure functions return: `flux_unit` in the engine's units."""
+        return canonical_unit(self.flux_unit)
+
+    def unit_of(self, kind: str) -> u.UnitBase:
+        """Return the unit of results: of ``"evaluate"``, ``"integral"`` or ``"energy_flux"``."""
+        unit = self.flux_unit
+        return unit * _energy_unit(unit) ** _POWERS[kind]
+
+    def _engine_unit(self, kind: str) -> u.UnitBase:
+        return self.output_unit * u.TeV ** _POWERS[kind]
 
     def pure(self) -> PureSpectrum:
         """Return the model as pure functions of arrays."""
         cls = type(self)
         n = len(self.default_parameters)
         norms = [i for i, p in enumerate(self.default_parameters) if p.is_norm]
-        evaluate = _unpack(cls.evaluate, n)
+        norm_index = norms[0] if len(norms) == 1 else None
+        evaluate = unpack(cls.evaluate, n)
         if not self.traceable:
-            evaluate = _by_callback(evaluate)
+            free = tuple(i for i, p in enumerate(self.parameters) if not p.frozen or p.error > 0)
+            called = by_callback(lambda energy, parameters: evaluate(energy, parameters, ()), free)
+            return PureSpectrum((cls, free), n, called, norm_index=norm_index)
         return PureSpectrum(
             key=(cls,),
             n_parameters=n,
             evaluate=evaluate,
-            integral=_unpack(cls.evaluate_integral, n),
-            energy_flux=_unpack(cls.evaluate_energy_flux, n),
-            norm_index=norms[0] if len(norms) == 1 else None,
+            integral=unpack(cls.evaluate_integral, n),
+            energy_flux=unpack(cls.evaluate_energy_flux, n),
+            norm_index=norm_index,
+            breaks=unpack(cls.evaluate_breaks, n),
         )
 
 
-def _unpack(function: Function | None, n: int) -> Any:
-    """Turn ``f(energy, ..., *parameters)`` into ``f(energy, ..., parameters, arrays)``."""
-    if function is None:
-        return None
-
-    def wrapped(*args: Any) -> Any:
-        *energies, parameters, _ = args
-        try:
-            return function(*energies, *(parameters[i] for i in range(n)))
-        except Exception as error:
-            if "Tracer" not in type(error).__name__:
-                raise
-            name = getattr(function, "__qualname__", "evaluate")
-            raise ModelError(
-                f"{name} can't be differentiated: it turns its arguments into numpy arrays. Use jax.numpy in "
-                "it instead of numpy, or set traceable = False on the model for finite differences"
-            ) from error
-
-    return wrapped
+def closed_form(pure: PureSpectrum, kind: str) -> Function | None:
+    """Return the function for "evaluate", or the closed form for "integral" or "energy_flux" if any."""
+    return {"evaluate": pure.evaluate, "integral": pure.integral, "energy_flux": pure.energy_flux}[kind]
 
 
-def _by_callback(evaluate: Function) -> Function:
-    """Wrap a function of numpy arrays so that it can be traced."""
-    traced: list[Function] = []
-
-    def wrapped(energy: Any, parameters: Any, arrays: Any) -> Any:
-        xp = namespace(energy, parameters)
-        if xp is np:
-            return evaluate(energy, parameters, arrays)
-        if not traced:
-            from villard.modeling.models.spectral.callback import traced_by_callback
-
-            traced.append(traced_by_callback(lambda e, p: evaluate(e, p, ())))
-        return traced[0](xp.asarray(energy), xp.asarray(parameters))
-
-    return wrapped
-
-
-def spectral_function(pure: PureSpectrum, kind: str, order: int) -> Function:
-    """Return ``f(*energies, parameters, arrays)`` for "evaluate", "integral" or "energy_flux"."""
-    if kind == "evaluate":
-        return pure.evaluate
-    closed = pure.integral if kind == "integral" else pure.energy_flux
-    if closed is not None:
-        return closed
-    power = 0 if kind == "integral" else 1
-
-    def quadrature(energy_min: Any, energy_max: Any, parameters: Any, arrays: Any) -> Any:
-        def integrand(energy: Any) -> Any:
-            return pure.evaluate(energy, parameters, arrays) * energy**power
-
-        return integrate_panels(integrand, energy_min, energy_max, order)
-
-    return quadrature
-
-
-def order_for(energies: tuple[Any, ...]) -> int:
-    """Return how many panels an integral between the given energies needs: one per third of a decade."""
-    if len(energies) < 2:
-        return 0
-    width = float(np.max(np.log(energies[1] / energies[0]), initial=0.0))
-    return max(1, int(np.ceil(width / 0.75)))
-
-
-def integrate_panels(function: Function, energy_min: Any, energy_max: Any, n_panels: int) -> Any:
-    """Integrate over wide ranges of energy: panels of equal width in ln E, 12 nodes in each."""
-    xp = namespace(energy_min, energy_max)
-    low, high = xp.asarray(energy_min, dtype=float), xp.asarray(energy_max, dtype=float)
-    step = (xp.log(high) - xp.log(low))[..., None] / n_panels
-    first = xp.log(low)[..., None] + step * np.arange(n_panels)
-    return xp.sum(integrate(function, xp.exp(first), xp.exp(first + step), 12), axis=-1)
-
-
-def _energy(energy: Any) -> u.Quantity:
-    energy = u.Quantity(energy)
-    if not energy.unit.is_equivalent(u.TeV):
-        raise UnitsError(f"Expected an energy, found {unit_text(energy.unit)}")
-    return energy
-
-
-def _bounds(energy_min: Any, energy_max: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low, high = np.broadcast_arrays(to_canonical(_energy(energy_min)), to_canonical(_energy(energy_max)))
-    if not np.all((low > 0) & (high >= low)):
-        raise ModelError("Integral: energies must be positive and energy_max must not be below energy_min")
-    return low, high
-
-
-def quadrature_order(energy_edges: NDArray[np.float64]) -> int:
-    """Return the number of Gauss-Legendre nodes per bin that integrates smooth spectra to 1e-10."""
-    width = float(np.max(np.diff(np.log(energy_edges)))) if len(energy_edges) > 1 else 0.0
-    return int(np.clip(np.ceil(4 + 4 * width), 4, 40))
-
-
-def integrate(function: Function, energy_min: Any, energy_max: Any, order: int) -> Any:
-    """Integrate over energy by Gauss-Legendre quadrature in ln E.
+def rule_for(model: SpectralModel, kind: str, low: Array, high: Array) -> Rule:
+    """Return the quadrature rule for an integral without closed form, its weights with the power of energy.
 
     Parameters
     ----------
-    function : callable
-        Function of energy.
-    energy_min, energy_max : array
-        Bounds; any common shape.
-    order : int
-        Number of nodes per interval.
-
-    Returns
-    -------
-    array
-        Integral per interval.
+    model : `SpectralModel`
+        Model.
+    kind : {"integral", "energy_flux"}
+        What to integrate.
+    low, high : array
+        Bounds in TeV, shape (n,).
     """
-    xp = namespace(energy_min, energy_max)
-    nodes, weights = np.polynomial.legendre.leggauss(order)
-    log_min, log_max = xp.log(energy_min), xp.log(energy_max)
-    half = 0.5 * (log_max - log_min)
-    energy = xp.exp(log_min[..., None] + half[..., None] * (nodes + 1))
-    return xp.sum(function(energy) * energy * weights, axis=-1) * half
+    pure, values = model.pure(), engine_values(model)
+    power = _POWERS[kind] - 1
+    breaks = None if pure.breaks is None else np.asarray(pure.breaks(values, pure.arrays))
+    # Of functions that are integrals themselves, as those of naima, rounding is not all that limits them.
+    accuracy: dict[str, Any] = {} if model.traceable else {"rtol": 1e-7, "order": 6}
+    rule = adaptive_rule(
+        lambda energy: pure.evaluate(energy, values, pure.arrays) * energy**power,
+        low,
+        high,
+        breaks,
+        **accuracy,
+    )
+    return Rule(rule.energy, rule.weight * rule.energy**power, rule.start)
+
+
+def engine_values(model: SpectralModel) -> Array:
+    """Return the values of the parameters in the engine's units."""
+    return np.array([p.engine_value for p in model.parameters], dtype=float)
+
+
+def _energy_unit(unit: u.UnitBase) -> u.UnitBase:
+    """Return the energy unit that a flux is per, TeV if it is per none."""
+    for base, power in zip(unit.bases, unit.powers, strict=True):
+        if power < 0 and base.is_equivalent(u.TeV):
+            return base
+    return u.TeV
+
+
+def _energy(energy: Any) -> Array:
+    """Return energies in TeV."""
+    energy = u.Quantity(energy)
+    if not energy.unit.is_equivalent(u.TeV):
+        raise UnitsError(f"Expected an energy, found {unit_text(energy.unit)}")
+    return to_canonical(energy)
+
+
+def _bounds(energy_min: Any, energy_max: Any) -> tuple[Array, Array]:
+    low, high = np.broadcast_arrays(_energy(energy_min), _energy(energy_max))
+    if not np.all((low > 0) & (high >= low) & np.isfinite(high)):
+        raise ModelError(
+            "Integral: energies must be positive and finite, and energy_max must not be below energy_min"
+        )
+    return low, high

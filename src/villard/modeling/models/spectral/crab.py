@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import astropy.units as u
+
 from villard.exceptions import ModelError
 from villard.modeling.models.spectral.core import SpectralModel
+from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace
 from villard.utils.names import nearest
 
@@ -15,22 +18,33 @@ _TEV_PER_ERG = 0.62415090744607646
 
 
 class MeyerCrabSpectralModel(SpectralModel):
-    """Spectrum of the Crab Nebula from a synchrotron self-Compton model, without parameters.
+    """Spectrum of the Crab Nebula from a synchrotron self-Compton model, times a factor.
 
     Meyer, Horns & Zechlin 2010, A&A 523, A2, a polynomial in the logarithms fitted to their model.
+
+    Examples
+    --------
+    >>> print(f"{MeyerCrabSpectralModel()('1 TeV'):.4g}")
+    3.346e-11 1 / (TeV s cm2)
     """
 
     tag = ["MeyerCrabSpectralModel"]
+    norm = Parameter("norm", 1.0, frozen=True, is_norm=True)
+
+    @property
+    def flux_unit(self) -> u.UnitBase:
+        """Unit of the differential flux."""
+        return u.Unit("TeV-1 cm-2 s-1")
 
     @staticmethod
-    def evaluate(energy: Any) -> Any:
+    def evaluate(energy: Any, norm: Any) -> Any:
         """Differential flux."""
-        xp = namespace(energy)
+        xp = namespace(energy, norm)
         x = xp.log10(energy)
         log_flux = 0.0 * x
         for coefficient in _MEYER:
             log_flux = log_flux * x + coefficient
-        return 10**log_flux * _TEV_PER_ERG / energy**2
+        return norm * 10**log_flux * _TEV_PER_ERG / energy**2
 
 
 def _references() -> dict[str, Any]:
@@ -53,7 +67,7 @@ def _references() -> dict[str, Any]:
             amplitude=f"3.23e-11 {unit}", reference="1 TeV", alpha=2.47, beta=0.24
         ),
         "magic_ecpl": lambda: ExpCutoffPowerLawSpectralModel(
-            index=2.31, amplitude=f"3.80e-11 {unit}", lambda_=f"{1 / 6.0} TeV-1"
+            index=2.21, amplitude=f"3.80e-11 {unit}", lambda_=f"{1 / 6.0} TeV-1"
         ),
     }
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import FileFormatError, ModelError
 from villard.modeling.models.spectral.core import PureSpectrum, SpectralModel
+from villard.modeling.models.spectral.xspec import read_table_model
 from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace
 from villard.utils.lazy import import_optional
@@ -50,15 +51,21 @@ def _evaluate(energy: Any, parameters: Any, arrays: Any) -> Any:
     xp = namespace(energy, redshift, alpha_norm, tau)
     i, f = _position(xp, redshifts, redshift)
     j, g = _position(xp, log_energies, xp.log(energy))
-    low = tau[i, j] * (1 - g) + tau[i, j + 1] * g
-    high = tau[i + 1, j] * (1 - g) + tau[i + 1, j + 1] * g
+    # Continued below its lowest energy the optical depth would become negative.
+    low = xp.maximum(tau[i, j] * (1 - g) + tau[i, j + 1] * g, 0.0)
+    high = xp.maximum(tau[i + 1, j] * (1 - g) + tau[i + 1, j + 1] * g, 0.0)
     return xp.exp(-alpha_norm * (low * (1 - f) + high * f))
+
+
+def _breaks(_: Any, arrays: Any) -> Any:
+    return namespace(arrays[1]).exp(arrays[1])
 
 
 class EBLAbsorptionNormSpectralModel(SpectralModel):
     r"""Transmission through the extragalactic background light, :math:`e^{-\alpha \tau(E, z)}`.
 
-    The optical depth is interpolated linearly in redshift and ln E.
+    The optical depth is interpolated linearly in redshift and ln E; it is 0 at redshift 0. Transmissions
+    below 1.2e-38, which files keep as 0, count as that.
 
     Parameters
     ----------
@@ -107,19 +114,26 @@ class EBLAbsorptionNormSpectralModel(SpectralModel):
             raise ModelError("EBLAbsorptionNormSpectralModel: energies and redshifts must increase")
         if not np.all((data >= 0) & (data <= 1 + 1e-6)):
             raise ModelError("EBLAbsorptionNormSpectralModel: transmissions must be between 0 and 1")
+        if interp_kwargs:
+            raise ModelError(
+                f"EBLAbsorptionNormSpectralModel: there are no interpolation options, found {interp_kwargs}"
+            )
         self._energy, self._param, self._table, self._filename = energy, param, data, filename
         super().__init__(redshift=redshift, alpha_norm=alpha_norm)
 
     @property
-    def output_unit(self) -> u.UnitBase:
+    def flux_unit(self) -> u.UnitBase:
         """No unit: it is a factor."""
         return u.dimensionless_unscaled
 
     def pure(self) -> PureSpectrum:
         """Return the model as pure functions; the table is data."""
         tau: NDArray[np.float64] = -np.log(np.clip(self._table, _TINY, 1.0))
-        arrays = (self._param, np.log(to_canonical(self._energy)), tau)
-        return PureSpectrum(("ebl", tau.shape), 2, _evaluate, arrays=arrays)
+        param = self._param
+        if param[0] > 0:
+            param, tau = np.append(0.0, param), np.concatenate([np.zeros((1, tau.shape[1])), tau])
+        arrays = (param, np.log(to_canonical(self._energy)), tau)
+        return PureSpectrum(("ebl", tau.shape), 2, _evaluate, arrays=arrays, breaks=_breaks)
 
     @classmethod
     def read(
@@ -143,25 +157,13 @@ class EBLAbsorptionNormSpectralModel(SpectralModel):
         FileFormatError
             If the file isn't such a table; the message names it.
         """
-        from villard.maps.fits import open_fits
-
-        with open_fits(filename) as hdulist:
-            names = [hdu.name for hdu in hdulist]
-            for name in ("ENERGIES", "SPECTRA"):
-                if name not in names:
-                    raise FileFormatError(
-                        f"{make_path(filename)}: expected an extension {name}, found {names}"
-                    )
-            energies, spectra = hdulist["ENERGIES"].data, hdulist["SPECTRA"].data
-            low = np.asarray(energies["ENERG_LO"], dtype=float)
-            high = np.asarray(energies["ENERG_HI"], dtype=float)
-            energy = u.Quantity(np.sqrt(low * high), "keV").to("TeV")
-            param = np.asarray(spectra["PARAMVAL"], dtype=float).ravel()
-            data = np.asarray(spectra["INTPSPEC"], dtype=float)
-        # One of the published tables has its first redshift twice.
-        param, first = np.unique(param, return_index=True)
-        data = np.minimum(data[first], 1.0)
-        return cls(energy, param, data, redshift, alpha_norm, filename=os.fspath(filename))
+        energy, param, data = read_table_model(filename)
+        try:
+            return cls(
+                energy, param, np.minimum(data, 1.0), redshift, alpha_norm, interp_kwargs, os.fspath(filename)
+            )
+        except ModelError as error:
+            raise FileFormatError(f"{make_path(filename)}: {error}") from error
 
     @classmethod
     def read_builtin(
@@ -189,7 +191,7 @@ class EBLAbsorptionNormSpectralModel(SpectralModel):
         if reference not in EBL_DATA_BUILTIN:
             raise ModelError(f"No EBL model {reference!r}. {nearest(reference, EBL_DATA_BUILTIN)}")
         if "GAMMAPY_DATA" in os.environ:
-            return cls.read(EBL_DATA_BUILTIN[reference], redshift, alpha_norm)
+            return cls.read(EBL_DATA_BUILTIN[reference], redshift, alpha_norm, interp_kwargs)
         return cls.from_ebltable(reference, redshift, alpha_norm)
 
     @classmethod

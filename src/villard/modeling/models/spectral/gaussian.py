@@ -8,7 +8,6 @@ import astropy.units as u
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace, special
-from villard.utils.units import canonical_unit
 
 __all__ = ["GaussianSpectralModel"]
 
@@ -31,9 +30,9 @@ class GaussianSpectralModel(SpectralModel):
     sigma = Parameter("sigma", "2 TeV")
 
     @property
-    def output_unit(self) -> u.UnitBase:
-        """Unit of the differential flux."""
-        return canonical_unit(self.amplitude.unit) / u.TeV
+    def flux_unit(self) -> u.UnitBase:
+        """Unit of the differential flux: that of the amplitude per that of the mean."""
+        return self.amplitude.unit / self.mean.unit
 
     @staticmethod
     def evaluate(energy: Any, amplitude: Any, mean: Any, sigma: Any) -> Any:
@@ -45,9 +44,13 @@ class GaussianSpectralModel(SpectralModel):
     @staticmethod
     def evaluate_integral(energy_min: Any, energy_max: Any, amplitude: Any, mean: Any, sigma: Any) -> Any:
         """Integral flux."""
-        erf = special(namespace(energy_min, amplitude, mean, sigma)).erf
+        xp = namespace(energy_min, amplitude, mean, sigma)
+        erfc = special(xp).erfc
         low, high = ((e - mean) / (math.sqrt(2) * sigma) for e in (energy_min, energy_max))
-        return 0.5 * amplitude * (erf(high) - erf(low))
+        # Each tail by the function that is small there, so that fluxes far from the line keep their digits.
+        left = high < -low
+        a, b = xp.where(left, -high, low), xp.where(left, -low, high)
+        return 0.5 * amplitude * (erfc(a) - erfc(b))
 
     @staticmethod
     def evaluate_energy_flux(energy_min: Any, energy_max: Any, amplitude: Any, mean: Any, sigma: Any) -> Any:

@@ -66,11 +66,10 @@ class LogParabolaNormSpectralModel(SpectralModel):
     alpha = Parameter("alpha", 0.0)
     beta = Parameter("beta", 0.0)
 
-    from_log10 = classmethod(
-        lambda cls, norm, reference, alpha, beta: cls(
-            norm=norm, reference=reference, alpha=alpha, beta=beta / math.log(10)
-        )
-    )
+    @classmethod
+    def from_log10(cls, norm: Any, reference: Any, alpha: Any, beta: float) -> Self:
+        """Make the model from a curvature that goes with the decimal logarithm."""
+        return cls(norm=norm, reference=reference, alpha=alpha, beta=beta / math.log(10))
 
     @staticmethod
     def evaluate(energy: Any, norm: Any, reference: Any, alpha: Any, beta: Any) -> Any:

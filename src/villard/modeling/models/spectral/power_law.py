@@ -3,11 +3,12 @@
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace
-from villard.utils.units import canonical_unit
+from villard.utils.units import convert
 
 __all__ = [
     "PowerLaw2SpectralModel",
@@ -75,7 +76,45 @@ class PowerLawSpectralModel(SpectralModel):
     @property
     def e_peak(self) -> u.Quantity:
         """Energy at which E² dN/dE is highest: a power law has none, so NaN."""
-        return float("nan") * u.TeV
+        return float("nan") * self.reference.unit
+
+    @property
+    def pivot_energy(self) -> u.Quantity:
+        r"""Energy at which the relative error of the flux is smallest; NaN without errors.
+
+        The relative variance is quadratic in :math:`\ln E`, with its minimum at
+        :math:`\ln(E / E_0) = \mathrm{cov}(\Gamma, \phi_0) / (\phi_0 \mathrm{var}(\Gamma))`.
+        """
+        names = ["index", "amplitude"]
+        covariance = self.covariance.get_subcovariance([self.parameters[name] for name in names]).data
+        if not covariance[0, 0] > 0 or self.amplitude.value == 0:
+            return float("nan") * self.reference.unit
+        return self.reference.quantity * np.exp(covariance[0, 1] / covariance[0, 0] / self.amplitude.value)
+
+    def inverse(self, value: Any, energy_min: Any = None, energy_max: Any = None) -> u.Quantity:
+        """Return the energy at which the flux has a value, in closed form; NaN where it has nowhere.
+
+        Parameters
+        ----------
+        value : `~astropy.units.Quantity`
+            Differential fluxes, of any shape.
+        energy_min, energy_max : `~astropy.units.Quantity`, optional
+            Bounds; none by default.
+        """
+        ratio = convert(value, self.amplitude.unit, "Flux") / self.amplitude.value
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            energy = self.reference.quantity * np.power(np.asarray(ratio), -1 / np.float64(self.index.value))
+        inside = np.isfinite(energy) & (ratio > 0)
+        for bound, sign in ((energy_min, 1), (energy_max, -1)):
+            if bound is not None:
+                inside &= sign * energy >= sign * u.Quantity(bound)
+        return np.where(inside, energy, np.nan)
+
+    def inverse_all(self, values: Any, energy_min: Any = None, energy_max: Any = None) -> Any:
+        """Return all energies at which the flux has a value, or a list of them for several values."""
+        found = self.inverse(values, energy_min, energy_max)
+        all_found = [u.Quantity([e] if np.isfinite(e) else [], found.unit) for e in np.ravel(found)]
+        return all_found[0] if np.ndim(found) == 0 else all_found
 
 
 class PowerLawNormSpectralModel(SpectralModel):
@@ -121,9 +160,9 @@ class PowerLaw2SpectralModel(SpectralModel):
     emax = Parameter("emax", "100 TeV", frozen=True)
 
     @property
-    def output_unit(self) -> u.UnitBase:
-        """Unit of the differential flux."""
-        return canonical_unit(self.amplitude.unit) / u.TeV
+    def flux_unit(self) -> u.UnitBase:
+        """Unit of the differential flux: that of the amplitude per that of ``emin``."""
+        return self.amplitude.unit / self.emin.unit
 
     @staticmethod
     def evaluate(energy: Any, amplitude: Any, index: Any, emin: Any, emax: Any) -> Any:
