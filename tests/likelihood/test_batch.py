@@ -45,7 +45,7 @@ def test_batch_gives_what_single_fits_give(likelihood, n_batch):
 
 
 def test_slow_runs_are_finished_apart(likelihood, monkeypatch):
-    n_batch = 40
+    n_batch = batch_module.BATCH_SIZE + 10
     overrides = counts_overrides(likelihood, n_batch)
     start = np.tile(likelihood.theta, (n_batch, 1))
     whole = likelihood.minimize_batch(start, overrides=overrides)
@@ -57,9 +57,13 @@ def test_slow_runs_are_finished_apart(likelihood, monkeypatch):
 
 
 def test_iterations_are_limited_over_both_stages(likelihood):
-    start = np.tile(likelihood.theta * 3, (40, 1))
+    n_batch = batch_module.BATCH_SIZE + 10
+    overrides = counts_overrides(likelihood, n_batch)
+    start = np.tile(likelihood.theta * 3, (n_batch, 1))
     for max_iter in (2, 14):
-        assert np.all(likelihood.minimize_batch(start, max_iter=max_iter).nfev <= max_iter)
+        assert np.all(
+            likelihood.minimize_batch(start, overrides=overrides, max_iter=max_iter).nfev <= max_iter
+        )
 
 
 def test_hessians_and_statistics_of_a_batch(likelihood):
