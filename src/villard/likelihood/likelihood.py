@@ -244,7 +244,7 @@ class Likelihood:
         active: Any = None,
         overrides: Sequence[dict[str, Any]] | None = None,
         tol: float = DEFAULT_TOL,
-        max_iter: int = 100,
+        max_iter: int = 200,
         bounds: tuple[Array, Array] | None = None,
         description: str = "Fits",
     ) -> BatchSolution:
@@ -281,7 +281,8 @@ class Likelihood:
             return function(theta, active, changes, lower, upper, tol, max_iter, self._device_data)
 
         active = np.broadcast_to(active, theta.shape)
-        packed = minimize_chunks(solve, theta, active, self._changes(overrides), max_iter, description)
+        first = min(max_iter, _FISHER_ITERATIONS)
+        packed = minimize_chunks(solve, theta, active, self._changes(overrides), first, description)
         if not overrides:
             self._finish_batch(packed, (lower, upper), active, tol, max_iter)
         return BatchSolution.from_packed(packed)
@@ -301,7 +302,10 @@ class Likelihood:
                 int(row[-1]),
                 _NO_TRACE,
             )
-            end = self._finish(solution, bounds, active[i], tol, max_iter)
+            left = max_iter - solution.nfev
+            if left <= 0:
+                continue
+            end = self._finish(solution, bounds, active[i], tol, left)
             if end.value <= solution.value:
                 packed[i] = [*end.theta, *end.gradient, end.value, end.edm, end.status, end.nfev]
 
