@@ -95,6 +95,12 @@ def test_fit_from_no_flux_ends_where_others_do(statistic):
     assert solution.value == pytest.approx(best.value, abs=1e-6)
 
 
+def test_fits_finished_with_the_exact_hessian_are_successes():
+    zeros, status = np.zeros(4), np.array([0, 1, 2, 4])
+    solution = batch_module.BatchSolution(zeros[:, None], zeros, zeros[:, None], zeros, status, status)
+    assert solution.success.tolist() == [False, True, False, True]
+
+
 def test_interruption_passes_through(likelihood, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt

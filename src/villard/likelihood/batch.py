@@ -39,7 +39,8 @@ class BatchSolution:
     @property
     def success(self) -> NDArray[np.bool_]:
         """Which ones converged."""
-        return self.status == int(SolverStatus.CONVERGED)
+        converged = (int(SolverStatus.CONVERGED), int(SolverStatus.CONVERGED_EXACTLY))
+        return np.isin(self.status, converged)
 
     @classmethod
     def from_packed(cls, packed: Array) -> "BatchSolution":
