@@ -280,7 +280,7 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
 
 def test_bad_confidence_options() -> None:
     dataset, spectrum = fitted()
-    with pytest.raises(FitError, match="confidence_opts: no option 'tool'. Did you mean 'tol'"):
+    with pytest.raises(FitError, match=r"confidence_opts: no option 'tool'\. Did you mean 'tol'"):
         Fit(confidence_opts={"tool": 1e-3}).confidence(dataset, spectrum.alpha)
 
 

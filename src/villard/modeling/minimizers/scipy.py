@@ -30,8 +30,8 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     objective : `Objective`
         Statistic.
     options : dict
-        ``method`` (``"L-BFGS-B"``): one of `METHODS`; all else is passed on, as ``tol`` and
-        ``options`` to `scipy.optimize.minimize` or the keywords of a global optimiser.
+        ``method`` (``"L-BFGS-B"``): one of `METHODS`; all else is passed on, as ``tol`` (1e-6 for
+        Powell) and ``options`` to `scipy.optimize.minimize` or the keywords of a global optimiser.
 
     Raises
     ------
@@ -88,6 +88,9 @@ def _local(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
             f"Methods that can: {', '.join(sorted(_BOUNDED))}"
         )
     if method in _NO_DERIVATIVES:
+        if method == "Powell" and "options" not in settings:
+            # Its own tolerance is relative to the statistic, and may leave it a tenth of an error away.
+            settings.setdefault("tol", 1e-6)
         return minimize(objective.value, objective.start, method=method, **settings)
     if method in _HESSIAN:
         settings.setdefault("hess", objective.hessian)
