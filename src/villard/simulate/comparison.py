@@ -121,6 +121,10 @@ def simulate_nested_toys(
     there are parameters. It doesn't where a null value is at a limit, or where other parameters
     have no meaning under the null hypothesis (the index of a source of no flux); then the toys tell.
 
+    Give a flux that is tested against 0 the limit ``min = 0``: bins without on and off counts make
+    a kink of wstat there, at which fits that may go below end without converging. Toys with such a
+    fit are left out, and `ToyComparison` prints how many.
+
     Parameters
     ----------
     datasets : dataset, list of datasets or `~villard.datasets.Datasets`
