@@ -106,7 +106,10 @@ def test_spectral_models_alone(name: str, changed: bool) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_spectral_models_in_a_source(name: str, tmp_path: Any) -> None:
-    source = SkyModel(make(name), name="src", datasets_names=["one", "two"], apply_irf={"edisp": False})
+    spectrum = make(name)
+    if spectrum.output_unit != FLUX:
+        spectrum = PowerLawSpectralModel(index=1.8) * spectrum
+    source = SkyModel(spectrum, name="src", datasets_names=["one", "two"], apply_irf={"edisp": False})
     disturb(source)
     models = Models([source])
     models.write(tmp_path / "m.yaml")
@@ -506,6 +509,8 @@ def test_wrong_settings_in_scripts() -> None:
         model.amplitude.unit = "m"
     with pytest.raises(ModelError, match="Did you mean 'sigma'"):
         GaussianPrior(mu=1, sigma=1).sigm = 3
+    with pytest.raises(UnitsError, match="'x': the spectrum must be in a unit like .* found no unit"):
+        SkyModel(vm.PowerLawNormSpectralModel(), name="x")
     with pytest.raises(ModelError, match="must have the name of the attribute"):
 
         class Misnamed(SpectralModel):

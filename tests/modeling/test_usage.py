@@ -9,14 +9,16 @@ import pytest
 from villard.data import demo_path
 from villard.datasets import Datasets, SpectrumDatasetOnOff
 from villard.exceptions import ConfigError, FitError, ModelError, ParameterError
-from villard.modeling import Fit
+from villard.modeling import Fit, Parameter
 from villard.modeling.models import (
     GaussianPrior,
     LogParabolaSpectralModel,
     LogUniformPrior,
     Models,
     PowerLawSpectralModel,
+    Prior,
     SkyModel,
+    SpectralModel,
     UniformPrior,
 )
 
@@ -281,6 +283,30 @@ def test_a_norm_linked_to_an_index_is_no_norm(dataset: Any) -> None:
     dataset.models = expected = power_law()
     expected.spectral_model.amplitude.frozen = True
     assert result.total_stat == pytest.approx(Fit().run(dataset).total_stat)
+
+
+def test_models_and_priors_whose_arguments_are_in_another_order() -> None:
+    """They are passed by position, so that another order would silently be another model."""
+
+    def evaluate(energy: Any, index: Any, amplitude: Any) -> Any:
+        return amplitude * energy**-index
+
+    declared = {"amplitude": Parameter("amplitude", "1e-11 cm-2 s-1 TeV-1"), "index": Parameter("index", 2)}
+    with pytest.raises(ModelError, match=r"Mine.evaluate: expected .*\(energy, amplitude, index\), found"):
+        type("Mine", (SpectralModel,), {**declared, "evaluate": staticmethod(evaluate)})
+    declared = dict(reversed(declared.items()))
+    # Without staticmethod the model itself would be the energy.
+    with pytest.raises(ModelError, match="expected a static method"):
+        type("Mine", (SpectralModel,), {**declared, "evaluate": evaluate})
+    mine = type("Mine", (SpectralModel,), {**declared, "evaluate": staticmethod(evaluate)})()
+    assert mine("2 TeV").to_value("cm-2 s-1 TeV-1") == pytest.approx(2.5e-12)
+
+    def log_p(value: Any, width: Any, center: Any) -> Any:
+        return ((value - center) / width) ** 2
+
+    body = {"defaults": {"center": 0.0, "width": 1.0}, "evaluate": staticmethod(log_p)}
+    with pytest.raises(ModelError, match=r"\(value, center, width\), found \(value, width, center\)"):
+        type("MyPrior", (Prior,), body)
 
 
 def test_fit_range_survives_in_yaml(dataset: Any, tmp_path: Any) -> None:

@@ -1,6 +1,7 @@
 """Priors on parameters: -2 ln p, added to the fit statistic."""
 
 import copy
+import inspect
 import math
 from typing import Any, ClassVar
 
@@ -57,6 +58,20 @@ class Prior:
         super().__init_subclass__(**kwargs)
         cls.tag = cls.__dict__.get("tag") or [cls.__name__]
         _PRIORS.update(dict.fromkeys(cls.tag, cls))
+        cls._check_evaluate()
+
+    @classmethod
+    def _check_evaluate(cls) -> None:
+        """Values are passed by position: in another order the prior would be another one."""
+        arguments = list(inspect.signature(cls.evaluate).parameters.values())
+        if any(a.kind == a.VAR_POSITIONAL for a in arguments):
+            return
+        found = [a.name for a in arguments]
+        if found[1:] != list(cls.defaults):
+            raise ModelError(
+                f"{cls.__name__}.evaluate: expected a static method of "
+                f"({', '.join(['value', *cls.defaults])}), found ({', '.join(found)})"
+            )
 
     def __init__(self, weight: float = 1.0, **values: Any) -> None:
         self.weight = float(weight)

@@ -1,6 +1,7 @@
 """What all models have in common: declared parameters, YAML form, copies."""
 
 import copy as copy_module
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
@@ -210,6 +211,23 @@ class ModelBase:
     def __str__(self) -> str:
         lines = [type(self).__name__, "", *(f"  {line}" for line in parameter_lines(self.parameters))]
         return "\n".join(lines)
+
+
+def check_signature(cls: type, method: str, n_first: int, names: list[str]) -> None:
+    """Raise `ModelError` if a static method doesn't take arguments and then parameters in their order.
+
+    They are passed by position: in another order the model would be another one.
+    """
+    arguments = list(inspect.signature(getattr(cls, method)).parameters.values())
+    if any(a.kind == a.VAR_POSITIONAL for a in arguments):
+        return
+    found = [a.name for a in arguments]
+    if not isinstance(cls.__dict__[method], staticmethod) or found[n_first:] != names:
+        first = ["energy"] if n_first == 1 else ["energy_min", "energy_max"]
+        raise ModelError(
+            f"{cls.__name__}.{method}: expected a static method of ({', '.join([*first, *names])}), "
+            f"found ({', '.join(found)})"
+        )
 
 
 _SETTINGS = (

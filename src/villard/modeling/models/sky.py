@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import astropy.units as u
 
-from villard.exceptions import ModelError
+from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase, model_from_dict, named, parameter_lines
 from villard.modeling.models.spatial.core import SpatialModel
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.models.temporal.core import TemporalModel
 from villard.modeling.parameter import Parameters
 from villard.utils.names import make_name, nearest
+from villard.utils.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -19,6 +20,7 @@ __all__ = ["SkyModel"]
 
 _KEYS = ("name", "type", "spectral", "spatial", "temporal", "apply_irf", "datasets_names")
 _PARTS = ("spectral", "spatial", "temporal")
+_FLUX = u.Unit("cm-2 s-1 TeV-1")
 _APPLY_IRF = {"exposure": True, "psf": True, "edisp": True}
 
 
@@ -99,8 +101,18 @@ class SkyModel(ModelBase):
         self.datasets_names = check_names(datasets_names, f"SkyModel {name or ''}")
         self.apply_irf = {**_APPLY_IRF, **(apply_irf or {})}
         super().__init__()
+        self._check_unit()
         if covariance_data is not None:
             self.covariance = covariance_data
+
+    def _check_unit(self) -> None:
+        # With a template on the sky, the spectrum may be but a factor of it.
+        unit = self.spectral_model.output_unit
+        if self.spatial_model is None and not unit.is_equivalent(_FLUX):
+            raise UnitsError(
+                f"SkyModel {self.name!r}: the spectrum must be in a unit like {_FLUX}, found "
+                f"{unit_text(unit)}"
+            )
 
     @property
     def _components(self) -> dict[str, ModelBase]:

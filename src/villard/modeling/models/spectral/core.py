@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
-from villard.modeling.models.core import ModelBase, check_signature
+from villard.modeling.models.core import ModelBase
 from villard.modeling.models.spectral.pure import Function, PureSpectrum, by_callback, unpack
 from villard.modeling.models.spectral.quadrature import Rule, adaptive_rule, integrate, quadrature_order
 from villard.utils.units import canonical_unit, to_canonical, unit_text
