@@ -509,7 +509,7 @@ def test_wrong_settings_in_scripts() -> None:
         model.amplitude.unit = "m"
     with pytest.raises(ModelError, match="Did you mean 'sigma'"):
         GaussianPrior(mu=1, sigma=1).sigm = 3
-    with pytest.raises(UnitsError, match="'x': the spectrum must be in a unit like .* found no unit"):
+    with pytest.raises(UnitsError, match=r"'x': the spectrum must be in a unit like .* found no unit"):
         SkyModel(vm.PowerLawNormSpectralModel(), name="x")
     with pytest.raises(ModelError, match="must have the name of the attribute"):
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
-from villard.modeling.models.core import ModelBase
+from villard.modeling.models.core import ModelBase, check_signature
 from villard.modeling.models.spectral.pure import Function, PureSpectrum, by_callback, unpack
 from villard.modeling.models.spectral.quadrature import Rule, adaptive_rule, integrate, quadrature_order
 from villard.utils.units import canonical_unit, to_canonical, unit_text
@@ -55,6 +55,12 @@ class SpectralModel(ModelBase):
 
     # Otherwise numpy takes a quantity that stands on the left apart into its elements.
     __array_ufunc__ = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, n_energies in (("evaluate", 1), ("evaluate_integral", 2), ("evaluate_energy_flux", 2)):
+            if cls.__dict__.get(name) is not None:
+                check_signature(cls, name, n_energies, cls.default_parameters.names)
 
     @staticmethod
     def evaluate(energy: Any, *parameters: Any) -> Any:
