@@ -146,7 +146,8 @@ def test_every_backend_finds_the_minimum(crab: Any, backend: str, options: dict[
     powell = options.get("method") == "Powell"
     assert_allclose(result.total_stat, 30.34953, atol=1e-3 if powell else 1e-5)
     # At the minimum the statistic is flat: values are less exact than its square root says.
-    assert_allclose([result.parameters[n].value for n in NAMES], list(BEST.values()), rtol=1e-2 if powell else 1e-3)
+    values = [result.parameters[n].value for n in NAMES]
+    assert_allclose(values, list(BEST.values()), rtol=1e-2 if powell else 1e-3)
     expected = [REFERENCE["fit"]["pars"][n]["error"] for n in NAMES]
     assert_allclose([result.parameters[n].error for n in NAMES], expected, rtol=0.01)
     assert_allclose(result.covariance.data, REFERENCE["covariance"], rtol=0.02)
