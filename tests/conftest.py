@@ -1,6 +1,8 @@
 """Fixtures and settings that the tests share."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,3 +26,18 @@ def gammapy_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"GAMMAPY_DATA is set, but is not a folder: {folder}")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_compiled_functions() -> Iterator[None]:
+    """Drop what a module has compiled: thousands of functions use up the memory maps of one process.
+
+    Linux gives a process 65,530 of them (``vm.max_map_count``), and XLA aborts where it gets no more.
+    """
+    yield
+    if "villard._jax" in sys.modules:
+        from villard._jax import jax
+        from villard.likelihood.kernels import clear_kernels
+
+        clear_kernels()
+        jax.clear_caches()

@@ -14,7 +14,7 @@ from villard.likelihood.binding import Binding
 from villard.likelihood.predict import bin_flux
 from villard.likelihood.statistics import STATISTICS, Statistic
 
-__all__ = ["Kernels", "kernels_for"]
+__all__ = ["Kernels", "clear_kernels", "kernels_for"]
 
 # Data where few counts are expected have zero curvature in most bins; this share of the expected
 # curvature keeps the Fisher matrix positive definite and slows convergence by as little.
@@ -213,3 +213,8 @@ def kernels_for(binding: Binding) -> Kernels:
     if key not in _KERNELS:
         _KERNELS[key] = Kernels(binding)
     return _KERNELS[key]
+
+
+def clear_kernels() -> None:
+    """Forget all compiled functions, to give their memory back. Those in use go on working."""
+    _KERNELS.clear()
