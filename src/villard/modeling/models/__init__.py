@@ -56,6 +56,7 @@ _EXPORTS = {
     "Models": "collection",
     "PowerLawSpectralModel": "spectral.power_law",
     "Prior": "villard.modeling.prior",
+    "FoVBackgroundModel": "background",
     "SkyModel": "sky",
     "SpectralModel": "spectral.core",
     "UniformPrior": "villard.modeling.prior",
@@ -68,6 +69,11 @@ __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
 def load_all(kind: str = "") -> None:
     """Import the modules that define the models of a kind, so that each is known by its tag."""
-    modules = {module for module in _EXPORTS.values() if not kind or kind in module}
+    modules = {module for module in _EXPORTS.values() if not kind or _has_kind(module, kind)}
     for module in sorted(modules):
         importlib.import_module(module if module.startswith("villard") else f"{__name__}.{module}")
+
+
+def _has_kind(module: str, kind: str) -> bool:
+    # Models with a name of their own are directly in this package.
+    return "." not in module if kind == "model" else kind in module

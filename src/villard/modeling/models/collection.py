@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from villard.exceptions import FileFormatError, ModelError
 from villard.modeling.covariance import Covariance
+from villard.modeling.models.component import check_part
 from villard.modeling.models.core import ModelBase, get_model_class, named
-from villard.modeling.models.sky import SkyModel, check_part
 from villard.modeling.parameter import Parameter, Parameters
 from villard.utils.io import atomic_write, check_overwrite
 from villard.utils.names import nearest
@@ -40,6 +40,7 @@ class Models(MutableSequence[Any]):
     Examples
     --------
     >>> from villard.modeling.models import PowerLawSpectralModel
+    >>> from villard.modeling.models import SkyModel
     >>> models = Models([SkyModel(PowerLawSpectralModel(), name=name) for name in ("crab", "pks")])
     >>> models.names
     ['crab', 'pks']
@@ -268,8 +269,7 @@ class Models(MutableSequence[Any]):
             if not isinstance(component, dict):
                 raise ModelError(f"Models: expected keys and values of a component, found {component!r}")
             kind = component.get("type", "SkyModel")
-            model_class = SkyModel if kind in SkyModel.tag else get_model_class("model", kind)
-            models.append(model_class.from_dict(component))
+            models.append(get_model_class("model", kind).from_dict(component))
         result = cls(models)
         _restore_links(result)
         return result

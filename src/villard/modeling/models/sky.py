@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import astropy.units as u
 
 from villard.exceptions import ModelError, UnitsError
-from villard.modeling.models.core import ModelBase, model_from_dict, named, parameter_lines
+from villard.modeling.models.component import ComponentModel, check_names
+from villard.modeling.models.core import model_from_dict, named
 from villard.modeling.models.spatial.core import SpatialModel
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.models.temporal.core import TemporalModel
-from villard.modeling.parameter import Parameters
 from villard.utils.names import make_name, nearest
 from villard.utils.units import unit_text
 
@@ -19,27 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["SkyModel"]
 
 _KEYS = ("name", "type", "spectral", "spatial", "temporal", "apply_irf", "datasets_names")
-_PARTS = ("spectral", "spatial", "temporal")
 _FLUX = u.Unit("cm-2 s-1 TeV-1")
 _APPLY_IRF = {"exposure": True, "psf": True, "edisp": True}
 
 
-def check_names(names: Any, where: str) -> list[str] | None:
-    """Return names of datasets as a list; `None` means all."""
-    if names is None or isinstance(names, str):
-        return None if names is None else [names]
-    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
-        return list(names)
-    raise ModelError(f"{where}: datasets_names must be names of datasets, found {names!r}")
-
-
-def check_part(model_type: str | None) -> None:
-    """Raise `ModelError` if there is no part of this name."""
-    if model_type is not None and model_type not in _PARTS:
-        raise ModelError(f"No part of a model is called {model_type!r}. {nearest(str(model_type), _PARTS)}")
-
-
-class SkyModel(ModelBase):
+class SkyModel(ComponentModel):
     """A source: the product of a spectral and, optionally, a spatial and a temporal model.
 
     Parameters
@@ -68,7 +52,7 @@ class SkyModel(ModelBase):
     """
 
     tag: ClassVar[list[str]] = ["SkyModel", "sky-model"]
-    _settable = ("name", "datasets_names", "apply_irf", "spectral_model", "spatial_model", "temporal_model")
+    _settable = (*ComponentModel._settable, "apply_irf", "temporal_model")
 
     def __init__(
         self,
@@ -80,17 +64,6 @@ class SkyModel(ModelBase):
         apply_irf: dict[str, bool] | None = None,
         covariance_data: Any = None,
     ) -> None:
-        parts = (
-            ("spectral_model", spectral_model, SpectralModel),
-            ("spatial_model", spatial_model, SpatialModel),
-            ("temporal_model", temporal_model, TemporalModel),
-        )
-        for part, model, expected in parts:
-            if not isinstance(model, expected) and (model is not None or part == "spectral_model"):
-                raise ModelError(
-                    f"SkyModel {name or ''}: {part} must be a {expected.__name__}, "
-                    f"found {type(model).__name__}"
-                )
         unknown = set(apply_irf or {}) - set(_APPLY_IRF)
         if unknown:
             raise ModelError(f"SkyModel {name or ''}: apply_irf has no key {sorted(unknown)[0]!r}")
@@ -101,6 +74,7 @@ class SkyModel(ModelBase):
         self.datasets_names = check_names(datasets_names, f"SkyModel {name or ''}")
         self.apply_irf = {**_APPLY_IRF, **(apply_irf or {})}
         super().__init__()
+        self._check_parts({"spectral": SpectralModel, "spatial": SpatialModel, "temporal": TemporalModel})
         self._check_unit()
         if covariance_data is not None:
             self.covariance = covariance_data
@@ -113,55 +87,6 @@ class SkyModel(ModelBase):
                 f"SkyModel {self.name!r}: the spectrum must be in a unit like {_FLUX}, found "
                 f"{unit_text(unit)}"
             )
-
-    @property
-    def _components(self) -> dict[str, ModelBase]:
-        parts = {
-            "spectral": self.spectral_model,
-            "spatial": self.spatial_model,
-            "temporal": self.temporal_model,
-        }
-        return {name: model for name, model in parts.items() if model is not None}
-
-    @property
-    def parameters(self) -> Parameters:
-        """Parameters of all parts."""
-        return Parameters.join(model.parameters for model in self._components.values())
-
-    @property
-    def parameters_unique_names(self) -> list[str]:
-        """Names of the parameters with the part that they belong to, as in ``spectral.index``."""
-        return [
-            f"{part}.{name}"
-            for part, model in self._components.items()
-            for name in model.parameters_unique_names
-        ]
-
-    def contributes_to(self, dataset_name: str) -> bool:
-        """Tell whether the source contributes to the dataset of this name."""
-        return self.datasets_names is None or dataset_name in self.datasets_names
-
-    def freeze(self, model_type: str | None = None) -> None:
-        """Freeze the parameters of one part (``"spectral"``, ``"spatial"``, ``"temporal"``) or of all."""
-        check_part(model_type)
-        for part, model in self._components.items():
-            if model_type in (None, part):
-                model.freeze()
-
-    def unfreeze(self, model_type: str | None = None) -> None:
-        """Restore the frozen states that the classes declare, for one part or for all."""
-        check_part(model_type)
-        for part, model in self._components.items():
-            if model_type in (None, part):
-                model.unfreeze()
-
-    def copy(self, name: str | None = None, copy_data: bool = True, **kwargs: Any) -> Self:
-        """Return a copy with another name (random if none is given)."""
-        new = super().copy()
-        new.name = make_name(name)
-        for key, value in kwargs.items():
-            setattr(new, key, value)
-        return new
 
     @property
     def position(self) -> "SkyCoord | None":
@@ -252,20 +177,3 @@ class SkyModel(ModelBase):
         return cls(
             **parts, name=name, datasets_names=data.get("datasets_names"), apply_irf=data.get("apply_irf")
         )
-
-    def __add__(self, other: Any) -> Any:
-        from villard.modeling.models.collection import Models
-
-        return Models([self, *([other] if isinstance(other, ModelBase) else other)])
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{part}={type(model).__name__}" for part, model in self._components.items())
-        return f"SkyModel(name={self.name!r}, {parts})"
-
-    def __str__(self) -> str:
-        datasets = "all" if self.datasets_names is None else ", ".join(self.datasets_names)
-        lines = [f"SkyModel {self.name}", "", f"  {'Datasets':<24} {'':>8}: {datasets}"]
-        for part, model in self._components.items():
-            lines.append(f"  {part.capitalize() + ' model':<24} {'':>8}: {type(model).__name__}")
-            lines += [f"    {line}" for line in parameter_lines(model.parameters)]
-        return "\n".join(lines)
