@@ -1,4 +1,4 @@
-"""Spectrum datasets in one FITS file: each map as an extension, in Gammapy's layout."""
+"""Datasets of counts in one FITS file: each map as an extension, in Gammapy's layout."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from villard.irf import EDispKernel
 from villard.maps import RegionGeom, RegionNDMap
 from villard.maps.fits import open_fits, write_fits
 
-__all__ = ["gadf_from_hdulist", "read_gadf", "to_gadf", "write_gadf"]
+__all__ = ["gadf_from_hdulist", "kernel_hdus", "read_gadf", "read_kernel", "to_gadf", "write_gadf"]
 
 
 def read_gadf(cls: type[Any], filename: str | os.PathLike[str], name: str | None) -> Any:
-    """Read a dataset of a class from a file; see `SpectrumDataset.read`."""
+    """Read a dataset of a class from a file; see `CountsDataset.read`."""
     from villard.datasets.ogip import find_file
 
     path = find_file(filename)
@@ -32,7 +32,7 @@ def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, w
     Parameters
     ----------
     cls : type
-        `SpectrumDataset` or `SpectrumDatasetOnOff`.
+        A subclass of `~villard.datasets.counts.CountsDataset`.
     hdulist : `~astropy.io.fits.HDUList`
         Extensions.
     name : str, optional
@@ -47,13 +47,12 @@ def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, w
     parts: dict[str, Any] = {}
     for key in (*cls._map_names, "exposure"):
         if key.upper() in hdulist:
-            parts[key] = RegionNDMap.from_hdulist(hdulist, hdu=key.upper(), format="gadf", where=where)
+            parts[key] = cls._map_class.from_hdulist(hdulist, hdu=key.upper(), format="gadf", where=where)
             if key.startswith("mask"):
                 parts[key] = parts[key].copy(data=parts[key].data.astype(bool))
     if "exposure" in parts and "LIVETIME" in header:
         parts["exposure"].meta["livetime"] = u.Quantity(_number(header, "LIVETIME", where), "s")
-    if "EDISP" in hdulist:
-        parts["edisp"] = _kernel(hdulist, where)
+    parts |= cls._from_files(hdulist, where)
     if "GTI" in hdulist:
         from villard.data.gti import GTI
 
@@ -74,7 +73,8 @@ def _number(header: fits.Header, key: str, where: str) -> float:
     return float(value)
 
 
-def _kernel(hdulist: fits.HDUList, where: str) -> EDispKernel:
+def read_kernel(hdulist: fits.HDUList, where: str) -> EDispKernel:
+    """Return the energy dispersion of the extension EDISP."""
     edisp = RegionNDMap.from_hdulist(hdulist, hdu="EDISP", format="gadf", where=where)
     if edisp.geom.axes.names != ["energy", "energy_true"]:
         raise FileFormatError(
@@ -95,8 +95,7 @@ def to_gadf(dataset: Any) -> fits.HDUList:
         value = getattr(dataset, key)
         if value is not None:
             hdulist += value.to_hdulist(format="gadf", hdu=key.upper())[1:]
-    if dataset.edisp is not None:
-        hdulist += _kernel_hdus(dataset)
+    hdulist += dataset._to_files()
     if dataset.gti is not None:
         hdulist.append(dataset.gti.to_table_hdu())
     return hdulist
@@ -108,7 +107,8 @@ def _ascii(text: str, name: str) -> str:
     return text
 
 
-def _kernel_hdus(dataset: Any) -> list[Any]:
+def kernel_hdus(dataset: Any) -> list[Any]:
+    """Return the energy dispersion of a dataset as extensions."""
     kernel = dataset.edisp
     axis_true, axis = kernel.axes
     geom = RegionGeom(dataset._geom.region, axes=[axis, axis_true])
@@ -123,5 +123,5 @@ def _kernel_hdus(dataset: Any) -> list[Any]:
 
 
 def write_gadf(dataset: Any, filename: str | os.PathLike[str], overwrite: bool) -> None:
-    """Write a dataset to a file; see `SpectrumDataset.write`."""
+    """Write a dataset to a file; see `CountsDataset.write`."""
     write_fits(to_gadf(dataset), filename, overwrite=overwrite)

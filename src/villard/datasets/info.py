@@ -1,4 +1,4 @@
-"""Summaries of spectrum datasets as dictionaries and as text."""
+"""Summaries of datasets of counts as dictionaries and as text."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _sum(dataset: Any, name: str, selected: NDArray[np.bool_]) -> float:
 
 
 def info_dict(dataset: Any, in_safe_data_range: bool = True) -> dict[str, Any]:
-    """Return a summary of a dataset; see `SpectrumDataset.info_dict`."""
-    n_bins = dataset.data_shape[0]
+    """Return a summary of a dataset; see `CountsDataset.info_dict`."""
+    n_bins = int(np.prod(dataset.data_shape))
     selected = np.ones(n_bins, dtype=bool)
     if in_safe_data_range and dataset.mask_safe is not None:
         selected = dataset.mask_safe.data.reshape(-1)

@@ -100,7 +100,7 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         super(SpectrumDataset, self).__init__(name=name, models=models)
         self.stat_type = self._stat_types[0] if stat_type is None else stat_type
         maps = {"counts": counts, "counts_off": counts_off, "mask_safe": mask_safe, "mask_fit": mask_fit}
-        self._set_parts(maps, exposure, edisp, gti, meta_table, meta)
+        self._set_parts(maps, exposure, {"edisp": edisp}, gti, meta_table, meta)
         self.acceptance = self._acceptance_map(acceptance)
         self.acceptance_off = self._acceptance_map(acceptance_off)
 

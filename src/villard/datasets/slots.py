@@ -1,4 +1,4 @@
-"""Maps that a spectrum dataset holds, checked when they are set."""
+"""Maps that a dataset of counts holds, checked when they are set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import astropy.units as u
 import numpy as np
 
 from villard.exceptions import DataError, UnitsError
-from villard.maps import MapAxis, RegionNDMap
+from villard.maps import Map, MapAxis
 
 if TYPE_CHECKING:
-    from villard.datasets.spectrum import SpectrumDataset
+    from villard.datasets.counts import CountsDataset
 
 __all__ = ["CountsMap", "ExposureMap", "MaskMap", "check_axis"]
 
@@ -46,24 +46,26 @@ class MapSlot:
     @overload
     def __get__(self, dataset: None, owner: type) -> MapSlot: ...
     @overload
-    def __get__(self, dataset: SpectrumDataset, owner: type) -> Any: ...
-    def __get__(self, dataset: SpectrumDataset | None, owner: type) -> Any:
+    def __get__(self, dataset: CountsDataset, owner: type) -> Any: ...
+    def __get__(self, dataset: CountsDataset | None, owner: type) -> Any:
         return self if dataset is None else dataset.__dict__.get(self.key)
 
-    def __set__(self, dataset: SpectrumDataset, value: Any) -> None:
+    def __set__(self, dataset: CountsDataset, value: Any) -> None:
         if value is not None:
             where = f"Dataset {dataset.name!r}: {self.name}"
-            if not isinstance(value, RegionNDMap):
-                raise DataError(f"{where}: expected a RegionNDMap, found {type(value).__name__}")
+            expected = dataset._map_class
+            if not isinstance(value, expected):
+                raise DataError(f"{where}: expected a {expected.__name__}, found {type(value).__name__}")
             if value.geom.axes.names != [self.axis_name]:
                 raise DataError(
                     f"{where}: expected a map with the axis {self.axis_name!r}, found {value.geom.axes.names}"
                 )
             check_axis(value.geom.axes[0], dataset._axis(self.axis_name, ignore=self.name), where)
             value = self.check(value, where)
+            dataset._check_sky(self.name, value, where)
         dataset.__dict__[self.key] = value
 
-    def check(self, value: RegionNDMap, where: str) -> RegionNDMap:
+    def check(self, value: Map, where: str) -> Map:
         """Return the map, checked and in a form that the dataset can use."""
         return value
 
@@ -71,7 +73,7 @@ class MapSlot:
 class CountsMap(MapSlot):
     """Counts, acceptances, background: numbers without unit along the axis "energy"."""
 
-    def check(self, value: RegionNDMap, where: str) -> RegionNDMap:
+    def check(self, value: Map, where: str) -> Map:
         """Check that there is no unit and that values aren't negative; NaN is for masked bins only."""
         if value.unit != u.dimensionless_unscaled:
             if not value.unit.is_equivalent(u.dimensionless_unscaled) and value.unit != u.ct:
@@ -84,7 +86,7 @@ class CountsMap(MapSlot):
 class ExposureMap(MapSlot):
     """Exposure along the axis "energy_true"."""
 
-    def check(self, value: RegionNDMap, where: str) -> RegionNDMap:
+    def check(self, value: Map, where: str) -> Map:
         """Check the unit and that values aren't negative or NaN."""
         if not value.unit.is_equivalent(AREA_TIME):
             raise UnitsError(
@@ -99,7 +101,7 @@ class ExposureMap(MapSlot):
 class MaskMap(MapSlot):
     """Mask along the axis "energy"."""
 
-    def check(self, value: RegionNDMap, where: str) -> RegionNDMap:
+    def check(self, value: Map, where: str) -> Map:
         """Check that the map is boolean."""
         if not value.is_mask:
             raise DataError(f"{where}: expected a boolean map, found one of {value.data.dtype}")
