@@ -91,6 +91,23 @@ def test_rooms_without_computation_load_nothing_heavy(room: str) -> None:
     assert loaded_by("\n".join(modules)) == set()
 
 
+def test_a_spectral_fit_loads_only_jax() -> None:
+    """Each of the others would take as long as the fit."""
+    code = """
+from villard.data import demo_path
+from villard.datasets import SpectrumDatasetOnOff
+from villard.modeling import Fit
+from villard.modeling.models import PowerLawSpectralModel, SkyModel
+import astropy.units as u
+
+dataset = SpectrumDatasetOnOff.read(demo_path("pha_obs1.fits"))
+dataset.models = SkyModel(PowerLawSpectralModel(), name="source")
+dataset.mask_fit = dataset.counts.geom.energy_mask(1 * u.TeV)
+assert Fit().run(dataset).success
+"""
+    assert loaded_by(code) == {"jax"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_imports_go_one_way(path: Path) -> None:
     room = room_of(module_name(path))

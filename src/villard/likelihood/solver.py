@@ -13,6 +13,7 @@ where the remaining way makes no difference is the bound reached.
 
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 from villard._jax import jax, jnp
@@ -24,6 +25,8 @@ _TOWARDS_BOUND = 0.9
 _FAR = 0.1
 #: Squared gradient over curvature (twice a distance to the minimum) beyond which it is no slope but a cliff.
 _CLIFF = 1e18
+#: Number of parameters up to which systems are solved without LAPACK.
+_FEW = 12
 
 
 class SolverStatus(IntEnum):
@@ -64,12 +67,46 @@ def _step(fisher: Any, gradient: Any, moving: Any, damping: Any) -> tuple[Any, A
     matrix = jnp.where(both, fisher / scale[:, None] / scale[None, :], 0.0)
     # The last term keeps a parameter without any curvature from making the system singular.
     on_diagonal = jnp.where(moving, jnp.stack([damping, jnp.zeros_like(damping)])[:, None] + 1e-12, 1.0)
-    roots = jnp.linalg.cholesky(matrix + jax.vmap(jnp.diag)(on_diagonal))
-    right = jnp.broadcast_to(gradient / scale, (2, *gradient.shape))
-    half = jax.scipy.linalg.solve_triangular(roots, right[..., None], lower=True)
-    scaled = -jax.scipy.linalg.solve_triangular(roots[0], half[0, :, 0], lower=True, trans=1)
+    matrices = matrix + jnp.eye(matrix.shape[0]) * on_diagonal[:, None, :]
+    solve = _eliminate if matrix.shape[0] <= _FEW else _cholesky_solve
+    scaled, squares = solve(matrices, gradient / scale)
     # With the damping in it the distance would be underestimated where parameters are degenerate.
-    return scaled / scale, 0.5 * jnp.sum(half[1] ** 2)
+    return -scaled[0] / scale, 0.5 * squares[1]
+
+
+def _eliminate(matrices: Any, right: Any) -> tuple[Any, Any]:
+    """Solve positive definite systems, shape (m, n, n); give solutions x and xᵀAx, NaN if they aren't.
+
+    Gauss-Jordan elimination, which is stable for such matrices, as one short loop: LAPACK would have to be
+    loaded from scipy first, which takes longer than many a fit.
+    """
+    take = partial(jax.lax.dynamic_index_in_dim, axis=1)
+    own = jnp.arange(right.shape[0])
+
+    def clear_column(k: Any, state: Any) -> Any:
+        matrices, sides, squares = state
+        row, side = take(matrices, k), take(sides, k)
+        pivot = jnp.squeeze(jax.lax.dynamic_index_in_dim(row, k, axis=2), 2)
+        pivot = jnp.where(pivot > 0, pivot, jnp.nan)
+        column = jnp.squeeze(jax.lax.dynamic_index_in_dim(matrices, k, axis=2), 2)
+        # The row itself is divided by its pivot.
+        factor = jnp.where(own == k, pivot - 1.0, column) / pivot
+        matrices = matrices - factor[:, :, None] * row
+        return matrices, sides - factor * side, squares + side[:, 0] ** 2 / pivot[:, 0]
+
+    m, n = matrices.shape[:2]
+    start = (matrices, jnp.broadcast_to(right, (m, n)), jnp.zeros(m))
+    _, solutions, squares = jax.lax.fori_loop(0, n, clear_column, start)
+    return solutions, squares
+
+
+def _cholesky_solve(matrices: Any, right: Any) -> tuple[Any, Any]:
+    """As `_eliminate`, for many parameters."""
+    roots = jnp.linalg.cholesky(matrices)
+    right = jnp.broadcast_to(right, (matrices.shape[0], *right.shape))[..., None]
+    half = jax.scipy.linalg.solve_triangular(roots, right, lower=True)
+    solutions = jax.scipy.linalg.solve_triangular(roots, half, lower=True, trans=1)
+    return solutions[..., 0], jnp.sum(half[..., 0] ** 2, axis=-1)
 
 
 def _on_cliff(gradient: Any, fisher: Any) -> Any:
@@ -127,72 +164,79 @@ def minimize(
         ``theta``, ``value``, ``gradient``, ``edm``, ``status`` (`SolverStatus`), ``nfev``, and
         ``trace`` of shape (trace_length, 1 + n).
     """
-    value, gradient, fisher = terms(theta, True)
     n = theta.shape[0]
-    trace = jnp.zeros((trace_length, 1 + n))
-    if trace_length:
-        trace = trace.at[0].set(jnp.concatenate([value[None], theta]))
     state = {
         "theta": theta,
-        "value": value,
-        "gradient": gradient,
-        "fisher": fisher,
+        "value": jnp.asarray(jnp.inf),
+        "gradient": jnp.zeros(n),
+        "fisher": jnp.zeros((n, n)),
         "damping": jnp.asarray(1e-4),
         "growth": jnp.asarray(4.0),
+        "trial": theta,
         "edm": jnp.asarray(jnp.inf),
-        "status": jnp.where(jnp.isfinite(value), int(SolverStatus.RUNNING), int(SolverStatus.NOT_FINITE)),
-        "nfev": jnp.asarray(1),
-        "trace": trace,
+        "status": jnp.asarray(int(SolverStatus.RUNNING)),
+        "nfev": jnp.asarray(0),
+        "trace": jnp.zeros((trace_length, 1 + n)),
     }
 
     def proceed(s: dict[str, Any]) -> Any:
-        return (s["status"] == int(SolverStatus.RUNNING)) & (s["nfev"] < max_iter)
+        return (s["status"] == int(SolverStatus.RUNNING)) & (s["nfev"] < jnp.maximum(max_iter, 1))
 
+    # The start is evaluated by the loop too: what is traced twice takes twice as long to compile.
     def iterate(s: dict[str, Any]) -> dict[str, Any]:
-        moving = _held(s["theta"], s["gradient"], lower, upper, active)
-        delta, edm = _step(s["fisher"], s["gradient"], moving, s["damping"])
-        trial = _within_bounds(s["theta"], delta, s["gradient"], lower, upper, tol)
-        delta = trial - s["theta"]
-        value, gradient, fisher = terms(trial, edm > _FAR)
-        reduction = s["value"] - value
-        expected = -(jnp.dot(s["gradient"], delta) + 0.5 * delta @ s["fisher"] @ delta)
-        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(fisher))
-        # Near the minimum the reduction drowns in rounding: a step that changes nothing is accepted.
-        rounding = 1e-13 * (jnp.abs(s["value"]) + 1.0)
-        # Where counts are observed but fewer than none predicted, the statistic is cut off at a value that
-        # is finite, and may be lower than at a start far away: no step may lead there.
-        fallen = _on_cliff(gradient, fisher) & ~_on_cliff(s["gradient"], s["fisher"])
-        accepted = finite & (reduction >= -rounding) & ~fallen
-        good = accepted & (reduction > 0.75 * expected)
-        poor = ~accepted | (reduction < 0.25 * expected)
+        value, gradient, fisher = terms(s["trial"], s["edm"] > _FAR)
+        is_start = s["nfev"] == 0
+        accepted, good, poor = _judge(s, value, gradient, fisher)
+        accepted = is_start | accepted
         damping = jnp.where(
             good, s["damping"] * 0.1, jnp.where(poor, s["damping"] * s["growth"], s["damping"])
         )
         damping = jnp.maximum(damping, 1e-12)
         damping = jnp.where(accepted, damping, jnp.maximum(damping, 1e-4))
-        converged = jnp.isfinite(edm) & (edm < tol)
-        stalled = ~accepted & (damping > 1e14)
-        status = jnp.where(
-            converged, int(SolverStatus.CONVERGED), jnp.where(stalled, int(SolverStatus.STALLED), s["status"])
-        )
+        damping = jnp.where(is_start, s["damping"], damping)
         # On convergence the last step is still taken where it helps: it is free and quadratic.
-        nfev = s["nfev"] + 1
+        status = jnp.where(
+            jnp.isfinite(s["edm"]) & (s["edm"] < tol),
+            int(SolverStatus.CONVERGED),
+            jnp.where(~accepted & (damping > 1e14), int(SolverStatus.STALLED), s["status"]),
+        )
+        status = jnp.where(is_start & ~jnp.isfinite(value), int(SolverStatus.NOT_FINITE), status)
         trace = s["trace"]
         if trace_length:
-            row = jnp.concatenate([value[None], trial])
-            trace = trace.at[jnp.minimum(nfev - 1, trace_length - 1)].set(row)
-        return {
-            "theta": jnp.where(accepted, trial, s["theta"]),
+            row = jnp.concatenate([value[None], s["trial"]])
+            trace = trace.at[jnp.minimum(s["nfev"], trace_length - 1)].set(row)
+        new = {
+            "theta": jnp.where(accepted, s["trial"], s["theta"]),
             "value": jnp.where(accepted, value, s["value"]),
             "gradient": jnp.where(accepted, gradient, s["gradient"]),
             "fisher": jnp.where(accepted, fisher, s["fisher"]),
             "damping": damping,
             "growth": jnp.where(accepted, 4.0, jnp.minimum(s["growth"] * 2.0, 1e4)),
-            "edm": edm,
             "status": status,
-            "nfev": nfev,
+            "nfev": s["nfev"] + 1,
             "trace": trace,
         }
+        moving = _held(new["theta"], new["gradient"], lower, upper, active)
+        delta, edm = _step(new["fisher"], new["gradient"], moving, damping)
+        trial = _within_bounds(new["theta"], delta, new["gradient"], lower, upper, tol)
+        return {**new, "trial": trial, "edm": edm}
 
     final = jax.lax.while_loop(proceed, iterate, state)
     return {key: final[key] for key in ("theta", "value", "gradient", "edm", "status", "nfev", "trace")}
+
+
+def _judge(s: dict[str, Any], value: Any, gradient: Any, fisher: Any) -> tuple[Any, Any, Any]:
+    """Whether a trial is accepted, and whether the statistic fell as far as expected, or not nearly."""
+    delta = s["trial"] - s["theta"]
+    reduction = s["value"] - value
+    expected = -(jnp.dot(s["gradient"], delta) + 0.5 * delta @ s["fisher"] @ delta)
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(fisher))
+    # Near the minimum the reduction drowns in rounding: a step that changes nothing is accepted.
+    rounding = 1e-13 * (jnp.abs(s["value"]) + 1.0)
+    # Where counts are observed but fewer than none predicted, the statistic is cut off at a value that
+    # is finite, and may be lower than at a start far away: no step may lead there.
+    fallen = _on_cliff(gradient, fisher) & ~_on_cliff(s["gradient"], s["fisher"])
+    accepted = finite & (reduction >= -rounding) & ~fallen
+    good = accepted & (reduction > 0.75 * expected)
+    poor = ~accepted | (reduction < 0.25 * expected)
+    return accepted, good, poor

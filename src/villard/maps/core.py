@@ -451,16 +451,18 @@ def _in_shape(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _map_class(geom: Geom) -> type[Map]:
-    from villard.maps.region_map import RegionNDMap
+    if geom.is_region:
+        from villard.maps.region_map import RegionNDMap
+
+        return RegionNDMap
+    if geom.is_hpx:
+        from villard.maps.hpx_map import HpxNDMap
+
+        return HpxNDMap
+    # Imported only where it is needed: it brings astropy's coordinates, which take 0.1 s.
     from villard.maps.wcs_geom import WcsGeom
     from villard.maps.wcs_map import WcsNDMap
 
     if isinstance(geom, WcsGeom):
         return WcsNDMap
-    if geom.is_hpx:
-        from villard.maps.hpx_map import HpxNDMap
-
-        return HpxNDMap
-    if not geom.is_region:
-        raise DataError(f"No map class for the geometry {type(geom).__name__}")
-    return RegionNDMap
+    raise DataError(f"No map class for the geometry {type(geom).__name__}")
