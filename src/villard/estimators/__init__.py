@@ -1,10 +1,11 @@
-"""Flux points: spectra measured in bins of energy, and what estimates them."""
+"""Flux points, maps of excess and of test statistics, peaks, and what estimates them."""
 
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
     "FluxPoints": "flux_points",
     "FluxPointsEstimator": "flux_points_estimator",
+    "find_peaks": "peaks",
 }
 
 __all__ = list(_EXPORTS)
