@@ -57,6 +57,7 @@ _EXPORTS = {
     "PowerLawSpectralModel": "spectral.power_law",
     "Prior": "villard.modeling.prior",
     "FoVBackgroundModel": "background",
+    "TemplateNPredModel": "npred_template",
     "SkyModel": "sky",
     "SpectralModel": "spectral.core",
     "UniformPrior": "villard.modeling.prior",

@@ -13,6 +13,7 @@ from villard.exceptions import FileFormatError, ModelError
 from villard.modeling.covariance import Covariance
 from villard.modeling.models.component import check_part
 from villard.modeling.models.core import ModelBase, get_model_class, named
+from villard.modeling.models.template_file import locate_files, save_templates
 from villard.modeling.parameter import Parameter, Parameters
 from villard.utils.io import atomic_write, check_overwrite
 from villard.utils.names import nearest
@@ -251,8 +252,15 @@ class Models(MutableSequence[Any]):
         return {"components": components}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], path: str = "") -> "Models":
+    def from_dict(cls, data: dict[str, Any], path: str | os.PathLike[str] = "") -> "Models":
         """Make models from the form of `to_dict`; parameters of the same link label are linked.
+
+        Parameters
+        ----------
+        data : dict
+            Dictionary with ``components``.
+        path : str or path-like
+            Folder in which files of relative names are looked for first.
 
         Raises
         ------
@@ -265,7 +273,8 @@ class Models(MutableSequence[Any]):
             if key not in _KEYS:
                 raise ModelError(f"Models: unknown key {key!r}. {nearest(str(key), _KEYS)}")
         models = []
-        for component in data["components"]:
+        components = locate_files(data["components"], make_path(path)) if path else data["components"]
+        for component in components:
             if not isinstance(component, dict):
                 raise ModelError(f"Models: expected keys and values of a component, found {component!r}")
             kind = component.get("type", "SkyModel")
@@ -281,11 +290,11 @@ class Models(MutableSequence[Any]):
         return yaml.safe_dump(self.to_dict(full_output=full_output), sort_keys=False, width=120)
 
     @classmethod
-    def from_yaml(cls, yaml_str: str) -> "Models":
-        """Make models from YAML."""
+    def from_yaml(cls, yaml_str: str, path: str | os.PathLike[str] = "") -> "Models":
+        """Make models from YAML; parameters as for `from_dict`."""
         import yaml
 
-        return cls.from_dict(yaml.safe_load(yaml_str))
+        return cls.from_dict(yaml.safe_load(yaml_str), path=path)
 
     def write(
         self,
@@ -293,8 +302,12 @@ class Models(MutableSequence[Any]):
         overwrite: bool = False,
         full_output: bool = False,
         write_covariance: bool = True,
+        overwrite_templates: bool = False,
     ) -> None:
         """Write YAML and, beside it, the covariance as ``<name>_covariance.dat``.
+
+        Maps of models go to the files that the models name. Those that name none get a file beside the
+        YAML, and name it from then on.
 
         Parameters
         ----------
@@ -306,6 +319,8 @@ class Models(MutableSequence[Any]):
             Kept for Gammapy scripts; every setting is always written.
         write_covariance : bool
             Whether the covariance is written, if there are errors.
+        overwrite_templates : bool
+            Whether files of maps that exist are written anew.
 
         Raises
         ------
@@ -315,6 +330,7 @@ class Models(MutableSequence[Any]):
         import yaml
 
         path = check_overwrite(path, overwrite)
+        save_templates(self, path, overwrite_templates)
         data = self.to_dict(full_output=full_output)
         if write_covariance and any(p.error > 0 for p in self.parameters):
             covariance_path = path.parent / f"{path.stem}_covariance.dat"
@@ -355,7 +371,7 @@ class Models(MutableSequence[Any]):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise FileFormatError(f"{path}: not a YAML file: {error}") from error
         with named(str(path)):
-            models = cls.from_dict(data)
+            models = cls.from_dict(data, path=path.parent)
         if data.get("covariance"):
             models._read_covariance(make_path(path.parent / data["covariance"]))
         return models

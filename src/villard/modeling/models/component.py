@@ -38,7 +38,7 @@ class ComponentModel(ModelBase):
     #: Whether the model scales the background of a dataset, and whether it is a template of counts.
     is_background: ClassVar[bool] = False
     is_npred_template: ClassVar[bool] = False
-    _settable = ("name", "datasets_names", "spectral_model", "spatial_model")
+    _settable: ClassVar[tuple[str, ...]] = ("name", "datasets_names", "spectral_model", "spatial_model")
 
     name: str
     datasets_names: list[str] | None
