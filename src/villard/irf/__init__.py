@@ -1,9 +1,13 @@
-"""Responses of instruments: effective area and energy dispersion, as spectra need them."""
+"""Responses of instruments: effective areas, energy dispersion, point spread functions."""
 
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
     "EDispKernel": "edisp_kernel",
+    "EDispKernelMap": "edisp_kernel_map",
+    "EDispMap": "edisp_map",
+    "IRFMap": "irf_map",
+    "PSFMap": "psf_map",
     "arf_to_hdulist": "io",
     "io": "io",
     "read_arf": "io",
