@@ -6,6 +6,7 @@ _EXPORTS = {
     "Dataset": "core",
     "Datasets": "collection",
     "FluxPointsDataset": "flux_points",
+    "MapDataset": "map",
     "SpectrumDataset": "spectrum",
     "SpectrumDatasetOnOff": "onoff",
 }

@@ -12,7 +12,7 @@ import astropy.units as u
 import numpy as np
 
 from villard.datasets.core import Dataset, get_dataset_class
-from villard.datasets.transform import check_stackable
+from villard.datasets.transform_counts import check_stackable
 from villard.exceptions import ConfigError, DataError, FileFormatError, ModelError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
@@ -180,9 +180,13 @@ class Datasets(MutableSequence[Any]):
     @property
     def energy_ranges(self) -> tuple[u.Quantity, u.Quantity]:
         """Lower and upper bounds of the fit ranges, each of shape (n_datasets,)."""
-        bounds = [[float(b.quantity.min().to_value(u.TeV)) for b in d.energy_range] for d in self._datasets]
-        low, high = np.array(bounds, dtype=float).reshape(-1, 2).T
-        return u.Quantity(low, u.TeV), u.Quantity(high, u.TeV)
+        bounds = []
+        for dataset in self._datasets:
+            low, high = (bound.quantity.to_value(u.TeV) for bound in dataset.energy_range)
+            inside = np.isfinite(low)
+            bounds.append([low[inside].min(), high[inside].max()] if inside.any() else [np.nan, np.nan])
+        energy_min, energy_max = np.array(bounds, dtype=float).reshape(-1, 2).T
+        return u.Quantity(energy_min, u.TeV), u.Quantity(energy_max, u.TeV)
 
     # Other datasets
 

@@ -8,6 +8,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 
 from villard.exceptions import DataError, FileFormatError
 from villard.irf import EDispKernel
@@ -50,13 +51,15 @@ def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, w
             parts[key] = cls._map_class.from_hdulist(hdulist, hdu=key.upper(), format="gadf", where=where)
             if key.startswith("mask"):
                 parts[key] = parts[key].copy(data=parts[key].data.astype(bool))
-    if "exposure" in parts and "LIVETIME" in header:
-        parts["exposure"].meta["livetime"] = u.Quantity(_number(header, "LIVETIME", where), "s")
+    if "exposure" in parts:
+        _read_livetime(parts["exposure"].meta, header, where)
     parts |= cls._from_files(hdulist, where)
     if "GTI" in hdulist:
         from villard.data.gti import GTI
 
         parts["gti"] = GTI.from_table_hdu(hdulist["GTI"], where)
+    if "META_TABLE" in hdulist:
+        parts["meta_table"] = Table.read(hdulist["META_TABLE"])
     if "STATTYPE" in header:
         parts["stat_type"] = str(header["STATTYPE"]).strip()
     name = str(header.get("NAME", "")).strip() or None if name is None else name
@@ -64,6 +67,19 @@ def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, w
         return cls(**parts, name=name)
     except DataError as error:
         raise type(error)(f"{where}: {error}") from error
+
+
+def _read_livetime(meta: dict[str, Any], header: fits.Header, where: str) -> None:
+    """Bring the livetime to the exposure's meta, where Gammapy has it as text."""
+    if "LIVETIME" in header:
+        meta["livetime"] = u.Quantity(_number(header, "LIVETIME", where), "s")
+    elif "livetime" in meta:
+        try:
+            meta["livetime"] = u.Quantity(meta["livetime"], "s")
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{where}, extension EXPOSURE: expected a time as livetime, found {meta['livetime']!r}"
+            ) from error
 
 
 def _number(header: fits.Header, key: str, where: str) -> float:
@@ -94,11 +110,18 @@ def to_gadf(dataset: Any) -> fits.HDUList:
     for key in (*dataset._map_names, "exposure"):
         value = getattr(dataset, key)
         if value is not None:
+            value = value.copy(meta=_plain_meta(value.meta))
             hdulist += value.to_hdulist(format="gadf", hdu=key.upper())[1:]
     hdulist += dataset._to_files()
     if dataset.gti is not None:
         hdulist.append(dataset.gti.to_table_hdu())
+    if dataset.meta_table is not None:
+        hdulist.append(fits.table_to_hdu(dataset.meta_table, name="META_TABLE"))
     return hdulist
+
+
+def _plain_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    return {key: f"{value}" if isinstance(value, u.Quantity) else value for key, value in meta.items()}
 
 
 def _ascii(text: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,7 +14,6 @@ from villard.datasets.core import get_random_state
 from villard.datasets.plot import poisson_interval
 from villard.datasets.slots import CountsMap
 from villard.datasets.spectrum import SpectrumDataset
-from villard.datasets.transform import join
 from villard.exceptions import ConfigError, DataError
 from villard.irf import EDispKernel
 from villard.likelihood.measurement import Measurement
@@ -253,10 +252,13 @@ class SpectrumDatasetOnOff(SpectrumDataset):
 
     # Rebinning and stacking
 
-    def _joined_arrays(self, idx: NDArray[np.intp], safe: NDArray[np.bool_]) -> dict[str, Any]:
-        arrays = super()._joined_arrays(idx, safe)
+    def _regrouped(
+        self, total: Callable[[Array], Array], anywhere: Callable[[Any], Any]
+    ) -> dict[str, NDArray[Any]]:
+        arrays = super()._regrouped(total, anywhere)
         if "acceptance_off" in arrays and "counts_off" in arrays:
-            background = join(np.where(safe, self._background_of_off(), 0.0), idx)
+            scaled = self._background_of_off().reshape(self.data_shape)
+            background = total(np.where(self._safe_array(), scaled, 0.0))
             off, acceptance = arrays["counts_off"], arrays["acceptance"]
             alpha = ratio(background, off, default=ratio(acceptance, arrays["acceptance_off"]))
             arrays["acceptance_off"] = ratio(acceptance, alpha, default=arrays["acceptance_off"])
@@ -272,7 +274,9 @@ class SpectrumDatasetOnOff(SpectrumDataset):
         if self.counts_off is None:
             super()._stack_maps(other)
             return
-        background = self._background_of_off() + other._background_of_off()
+        scaled = self._as_map(self._background_of_off())
+        scaled.stack(other._as_map(other._background_of_off()), nan_to_num=False)
+        background = scaled.data.reshape(-1)
         super()._stack_maps(other)
         off, acceptance = self._plain("counts_off"), self._plain("acceptance")
         acceptance_off = self._plain("acceptance_off")

@@ -1,4 +1,4 @@
-"""Ranges of energy that masks of spectrum datasets leave."""
+"""Ranges of energy that the masks of datasets leave."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from typing import Any
 
 import numpy as np
 
-from villard.maps import RegionNDMap
+from villard.maps import Map
 
 __all__ = ["EnergyRanges"]
 
 
 class EnergyRanges:
-    """Properties of `SpectrumDataset`: lower and upper bounds, as maps without axes."""
+    """Properties of datasets of counts: lower and upper bounds in each pixel, as maps without axes."""
 
-    def _energy_range(self: Any, mask: RegionNDMap | None) -> tuple[RegionNDMap, RegionNDMap]:
+    def _energy_range(self: Any, mask: Map | None) -> tuple[Map, Map]:
         geom = self._geom
         axis, image = geom.axes["energy"], geom.to_image()
-        inside = np.ones(axis.nbin, dtype=bool) if mask is None else mask.data.reshape(-1)
-        edges = axis.edges.value
-        bounds = [np.nan, np.nan]
-        if np.any(inside):
-            bounds = [edges[:-1][inside].min(), edges[1:][inside].max()]
-        low, high = (RegionNDMap(image, data=np.full((1, 1), b), unit=axis.unit) for b in bounds)
-        return low, high
+        inside = np.ones(geom.data_shape, dtype=bool) if mask is None else mask.data
+        edges = geom._along(axis.edges.value[:-1], "energy"), geom._along(axis.edges.value[1:], "energy")
+        low = np.where(inside, edges[0], np.inf).min(axis=0)
+        high = np.where(inside, edges[1], -np.inf).max(axis=0)
+        bounds = (np.where(np.isfinite(value), value, np.nan) for value in (low, high))
+        first, last = (Map.from_geom(image, data=value, unit=axis.unit) for value in bounds)
+        return first, last
 
     @property
-    def energy_range(self: Any) -> tuple[RegionNDMap, RegionNDMap]:
-        """Lower and upper bound of the fit range, as maps without axes; NaN if it is empty."""
+    def energy_range(self: Any) -> tuple[Map, Map]:
+        """Lower and upper bound of the fit range, as maps without axes; NaN where it is empty."""
         return self._energy_range(self.mask)
 
     @property
-    def energy_range_safe(self: Any) -> tuple[RegionNDMap, RegionNDMap]:
+    def energy_range_safe(self: Any) -> tuple[Map, Map]:
         """Lower and upper bound of `mask_safe`."""
         return self._energy_range(self.mask_safe)
 
     @property
-    def energy_range_fit(self: Any) -> tuple[RegionNDMap, RegionNDMap]:
+    def energy_range_fit(self: Any) -> tuple[Map, Map]:
         """Lower and upper bound of `mask_fit`."""
         return self._energy_range(self.mask_fit)
 
     @property
-    def energy_range_total(self: Any) -> tuple[RegionNDMap, RegionNDMap]:
+    def energy_range_total(self: Any) -> tuple[Map, Map]:
         """Lower and upper bound of the axis."""
         return self._energy_range(None)
