@@ -164,10 +164,16 @@ def test_failed_fit(write_config: WriteConfig, tmp_path: Path) -> None:
 
 
 def test_fit_that_cannot_start(write_config: WriteConfig, tmp_path: Path) -> None:
-    config = write_config(energy_range=["90 PeV", "91 PeV"])
+    models = yaml.safe_load(demo_path("models.yaml").read_text())
+    for parameter in models["components"][0]["spectral"]["parameters"]:
+        if parameter["name"] == "alpha":
+            parameter["value"] = 1e6
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump(models))
+    config = write_config(models=str(tmp_path / "models.yaml"))
     code, _, error = run("fit", config, "-o", tmp_path / "out")
     assert code == 1
     assert error.startswith("Error: ")
+    assert "not finite at the start" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -178,6 +184,9 @@ def test_fit_that_cannot_start(write_config: WriteConfig, tmp_path: Path) -> Non
         ({"models": "nowhere.yaml"}, "nowhere.yaml"),
         ({"datasets": "nowhere.yaml"}, "nowhere.yaml"),
         ({"datasets": ["nowhere.fits"]}, "nowhere.fits"),
+        ({"energy_range": ["90 PeV", "91 PeV"]}, "the fit range is empty"),
+        ({"fit": {"optimize_opts": {"tl": 1}}}, "no option 'tl'. Did you mean 'tol'?"),
+        ({"fit": {"backend": "scipy", "optimize_opts": {"method": "Powel"}}}, "Did you mean 'Powell'?"),
         ({"contours": [{"x": "alpha", "y": "betta"}]}, "No free parameter 'betta'"),
         ({"contours": [{"x": "alpha", "y": "alpha"}]}, "Expected two parameters"),
         ({"profiles": {"parameters": ["reference"]}}, "No free parameter 'reference'"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from villard import __version__
-from villard.exceptions import FitError, VillardError
+from villard.exceptions import FitError, FitSetupError, VillardError
 
 if TYPE_CHECKING:
     from villard.analysis import AnalysisResult
@@ -53,7 +53,8 @@ def _clean_errors(debug: bool) -> Iterator[None]:
         console = _console(stderr=True)
         console.print("Error:", style="red", end=" ")
         console.print(str(error), soft_wrap=True)
-        raise typer.Exit(FIT_FAILED if isinstance(error, FitError) else BAD_INPUT) from None
+        failed = isinstance(error, FitError) and not isinstance(error, FitSetupError)
+        raise typer.Exit(FIT_FAILED if failed else BAD_INPUT) from None
 
 
 def _console(stderr: bool = False) -> Any:

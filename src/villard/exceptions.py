@@ -37,6 +37,10 @@ class FitError(VillardError, RuntimeError):
     """A fit can't be started or has no usable result."""
 
 
+class FitSetupError(FitError, ConfigError):
+    """A fit was asked for in a way that can't work: an unknown option, an empty fit range, nothing to fit."""
+
+
 class OverwriteError(VillardError, FileExistsError):
     """A file exists already and overwriting wasn't asked for."""
 

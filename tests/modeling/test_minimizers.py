@@ -7,10 +7,11 @@ import pytest
 from engine_toys import Toy, log_parabola, measurement, power_law
 from numpy.testing import assert_allclose
 
-from villard.exceptions import FitError, MissingDependencyError
+from villard.exceptions import ConfigError, FitError, MissingDependencyError
 from villard.likelihood import bind
 from villard.modeling import Fit
-from villard.modeling.minimizers import BACKENDS, Objective, get_backend, take_options
+from villard.modeling.curvature import check_distance
+from villard.modeling.minimizers import BACKENDS, Objective, Outcome, get_backend, take_options
 from villard.modeling.minimizers.scipy import METHODS
 from villard.modeling.models import GaussianPrior
 
@@ -226,3 +227,49 @@ def test_backends() -> None:
     assert take_options({"a": 2}, {"a": 1, "b": 3}, "x") == {"a": 2, "b": 3}
     with pytest.raises(FitError, match="Backend 'x' has no option 'c'"):
         take_options({"c": 2}, {"a": 1}, "x")
+
+
+@pytest.mark.parametrize("amplitude", [1e-18, 1e-20, 1e-30])
+def test_a_start_without_flux_is_no_minimum(amplitude: float) -> None:
+    """With hardly any counts predicted, steps of the start's size change nothing; that isn't convergence."""
+    dataset = toy()
+    dataset.models[0].spectral_model.amplitude.value = amplitude
+    start = bind([dataset], dataset.models).stat()
+    result = Fit("scipy").optimize(dataset)
+    assert not result.success or result.total_stat < start - 100
+
+
+@pytest.mark.parametrize("backend", ["newton", "minuit", "scipy"])
+def test_a_start_at_zero_has_units_of_its_own(backend: str, minimum: float) -> None:
+    dataset = toy()
+    dataset.models[0].spectral_model.amplitude.value = 0
+    result = Fit(backend, store_trace=True).optimize(dataset)
+    assert result.success
+    assert_allclose(result.total_stat, minimum, atol=1e-4)
+    # What is recorded are the parameters themselves.
+    assert_allclose(
+        result.trace["crab.spectral.amplitude"][-1], result.models.parameters["amplitude"].value, rtol=1e-3
+    )
+
+
+def test_distance_is_told_by_the_expected_curvature() -> None:
+    dataset = toy()
+    likelihood = bind([dataset], dataset.models)
+    theta = likelihood.theta * [1e-9, 1, 1]
+    outcome = Outcome(theta, likelihood.stat(theta), True, "Fine.", "toy", 1)
+    check_distance(likelihood, outcome)
+    assert not outcome.success
+    assert "minimum is estimated to be lower by" in outcome.message
+
+
+def test_wrong_settings_are_configuration_errors() -> None:
+    """So that a command can tell them from a fit that failed."""
+    with pytest.raises(ConfigError, match="No backend 'newtno'"):
+        Fit("newtno")
+    for backend, options in [
+        ("newton", {"tl": 1}),
+        ("minuit", {"strategy": 7}),
+        ("scipy", {"method": "Powel"}),
+    ]:
+        with pytest.raises(ConfigError):
+            Fit(backend, options).run(toy())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard._jax import jax
-from villard.exceptions import FitError
+from villard.exceptions import FitSetupError
 from villard.likelihood.batch import (
     BatchSolution,
     batch_kernel,
@@ -150,6 +150,18 @@ class Likelihood:
         """Return JᵀWJ, the positive part of the Hessian used by Fisher scoring, shape (n_free, n_free)."""
         packed = np.asarray(self._kernels.fisher(self._start(theta), self._device_data))
         return packed[1 + self.n_free :].reshape(self.n_free, self.n_free)
+
+    def expected_fisher(self, theta: Any = None) -> Array:
+        """Return the curvature to be expected if the model is true, shape (n_free, n_free).
+
+        Unlike `fisher` and `hessian` it doesn't grow without bound where counts are observed but hardly any
+        predicted, so it tells the order of magnitude of errors at any start.
+        """
+        cache = self._kernels.__dict__.setdefault("_expected", {})
+        if "fisher" not in cache:
+            terms = self._kernels.terms
+            cache["fisher"] = jax.jit(lambda theta, data: terms(theta, data, True)[2])
+        return np.asarray(cache["fisher"](self._start(theta), self._device_data))
 
     def hessian(self, theta: Any = None) -> Array:
         """Return the exact Hessian of -2 ln L in θ, shape (n_free, n_free)."""
@@ -335,16 +347,16 @@ class Likelihood:
         return [{key: np.asarray(value) for key, value in block.items()} for block in blocks]
 
     def check_free(self) -> None:
-        """Raise `FitError` if there is nothing to fit."""
+        """Raise `FitSetupError` if there is nothing to fit."""
         if self.n_free == 0:
-            raise FitError(
+            raise FitSetupError(
                 "No free parameter: all parameters of "
                 f"{[m.name for m in self.binding.models]} are frozen. Set frozen = False "
                 "on what is to be fitted"
             )
         for measurement in self.binding.measurements:
             if not np.any(measurement.mask):
-                raise FitError(
+                raise FitSetupError(
                     f"Dataset {measurement.name!r}: the fit range is empty (mask_safe and mask_fit leave "
                     f"none of {measurement.n_bins} bins)"
                 )

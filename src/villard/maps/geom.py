@@ -136,6 +136,11 @@ class Geom(ABC):
         `Map`
             Boolean map of this geometry.
 
+        Raises
+        ------
+        DataError
+            If there is no axis of energy, a limit isn't a positive energy, or they are reversed.
+
         Examples
         --------
         >>> from villard.maps import RegionGeom
@@ -149,6 +154,12 @@ class Geom(ABC):
         if name is None:
             raise DataError(f"Energy mask: expected an axis of energy, found {self.axes.names}")
         axis = self.axes[name]
+        if energy_min is not None and energy_max is not None:
+            limits = [self._energy_limit(axis, limit, False) for limit in (energy_min, energy_max)]
+            if limits[0] > limits[1]:
+                raise DataError(
+                    f"Energy mask: expected energy_min below energy_max, found {energy_min} and {energy_max}"
+                )
         edges = axis.edges.value
         inside = np.ones(axis.nbin, dtype=bool)
         if energy_min is not None:

@@ -23,20 +23,19 @@ _NOTABLE_DISTANCE = 0.01
 def check_distance(likelihood: Any, outcome: Outcome) -> None:
     """Estimate how far a minimiser ended from the minimum; what it calls a success may be none.
 
-    L-BFGS-B, for one, stops where the statistic is flat for lack of predicted counts.
+    L-BFGS-B, for one, stops where the statistic is flat for lack of predicted counts. There the Hessian is
+    huge, since counts are observed; only the curvature to be expected tells how far it is to go.
     """
     if not np.all(np.isfinite(outcome.theta)):
         return
     free = ~_at_limits(likelihood, outcome.theta)
     gradient = likelihood.value_and_gradient(outcome.theta)[1][free]
-    hessian = likelihood.hessian(outcome.theta)[np.ix_(free, free)]
-    if not (np.all(np.isfinite(gradient)) and np.all(np.isfinite(hessian))) or not free.any():
+    curvatures = [
+        f(outcome.theta)[np.ix_(free, free)] for f in (likelihood.hessian, likelihood.expected_fisher)
+    ]
+    if not all(np.all(np.isfinite(array)) for array in (gradient, *curvatures)) or not free.any():
         return
-    scale = np.sqrt(np.abs(np.diag(hessian)))
-    scale[scale == 0] = 1.0
-    eigenvalues, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
-    curvature = np.maximum(np.abs(eigenvalues), _DEGENERATE * max(eigenvalues[-1], 1e-300))
-    distance = 0.5 * float(np.sum((vectors.T @ (gradient / scale)) ** 2 / curvature))
+    distance = max(_distance(gradient, curvature) for curvature in curvatures)
     if np.isnan(outcome.edm):
         outcome.edm = distance
     # After a failure the parabola that this assumes is too far away to say anything.
@@ -45,6 +44,17 @@ def check_distance(likelihood: Any, outcome: Outcome) -> None:
         outcome.message = f"{outcome.message.rstrip('.')}. {text}."
         # A grid has its minimum where it has it.
         outcome.success = distance < 1 or outcome.method == "gridsearch"
+
+
+def _distance(gradient: Array, curvature: Array) -> float:
+    """Return ½ gᵀC⁻¹g, with negative curvature turned around."""
+    scale = np.sqrt(np.abs(np.diag(curvature)))
+    scale[scale == 0] = 1.0
+    eigenvalues, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
+    eigenvalues = np.maximum(np.abs(eigenvalues), _DEGENERATE * max(eigenvalues[-1], 1e-300))
+    # Where hardly any counts are predicted, it may be beyond all numbers.
+    with np.errstate(over="ignore"):
+        return 0.5 * float(np.sum((vectors.T @ (gradient / scale)) ** 2 / eigenvalues))
 
 
 def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:

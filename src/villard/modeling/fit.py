@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.exceptions import FitError
+from villard.exceptions import FitError, FitSetupError
 from villard.modeling.curvature import check_distance, covariance_at, names_at_limits
 from villard.modeling.fit_result import CovarianceResult, FitResult, OptimizeResult
-from villard.modeling.minimizers import Objective, Outcome, get_backend
+from villard.modeling.minimizers import Objective, Outcome, get_backend, natural_units
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameter
 from villard.utils.names import nearest
@@ -75,8 +75,10 @@ class Fit:
 
         Raises
         ------
+        FitSetupError
+            If no parameter is free, there are no models, a fit range is empty, or an option is unknown.
         FitError
-            If no parameter is free, there are no models or a fit range is empty.
+            If the statistic isn't finite at the start values.
         """
         _options(self.covariance_opts, {"backend": None}, "covariance_opts")
         datasets = _as_list(datasets)
@@ -126,10 +128,12 @@ class Fit:
         likelihood.check_free()
         backend = get_backend(self.backend)
         objective = Objective(likelihood, self.store_trace)
-        start = objective.likelihood.value_and_gradient(objective.start) if self.backend != "newton" else None
-        if start is not None and not np.isfinite(start[0]):
-            raise FitError(_not_finite(likelihood))
+        if self.backend != "newton":
+            if not np.isfinite(likelihood.value_and_gradient()[0]):
+                raise FitError(_not_finite(likelihood))
+            objective.unit = natural_units(likelihood)
         outcome = backend(objective, self.optimize_opts)
+        outcome.theta = objective.theta(outcome.theta)
         if not np.isfinite(outcome.stat) and outcome.nfev <= 1:
             raise FitError(_not_finite(likelihood))
         if self.backend != "newton":
@@ -286,38 +290,38 @@ class Fit:
 def _options(options: Mapping[str, Any], allowed: Mapping[str, Any], name: str) -> dict[str, Any]:
     for key in options:
         if key not in allowed:
-            raise FitError(f"{name}: no option {key!r}. {nearest(str(key), allowed)}")
+            raise FitSetupError(f"{name}: no option {key!r}. {nearest(str(key), allowed)}")
     return {**allowed, **options}
 
 
 def _check_sigma(sigma: float) -> None:
     if not 0 < sigma < np.inf:
-        raise FitError(f"sigma: expected a positive number of standard deviations, found {sigma!r}")
+        raise FitSetupError(f"sigma: expected a positive number of standard deviations, found {sigma!r}")
 
 
 def _as_list(datasets: Any) -> list[Any]:
     if hasattr(datasets, "measurement"):
         return [datasets]
     if not isinstance(datasets, Iterable):
-        raise FitError(f"Expected a dataset or several, found {type(datasets).__name__}")
+        raise FitSetupError(f"Expected a dataset or several, found {type(datasets).__name__}")
     datasets = list(datasets)
     if not datasets:
-        raise FitError("There are no datasets to fit")
+        raise FitSetupError("There are no datasets to fit")
     for dataset in datasets:
         if not hasattr(dataset, "measurement"):
-            raise FitError(f"Expected a dataset or several, found {type(dataset).__name__} among them")
+            raise FitSetupError(f"Expected a dataset or several, found {type(dataset).__name__} among them")
     return datasets
 
 
 def _models_of(datasets: list[Any]) -> Models:
     models = Models({id(m): m for d in datasets for m in (d.models or [])})
     if not models and any(d.models is not None for d in datasets):
-        raise FitError(
+        raise FitSetupError(
             f"No model contributes to the datasets {[d.name for d in datasets]}: check the models' "
             "datasets_names"
         )
     if not models:
-        raise FitError(f"No models: set datasets.models before fitting {[d.name for d in datasets]}")
+        raise FitSetupError(f"No models: set datasets.models before fitting {[d.name for d in datasets]}")
     return models
 
 
@@ -334,7 +338,7 @@ def _find(parameter: Parameter | str, models: Models) -> Parameter:
         names = models.parameters_unique_names
         return models.parameters[names.index(parameter) if parameter in names else parameter]
     if not isinstance(parameter, Parameter):
-        raise FitError(f"Expected a parameter or its name, found {type(parameter).__name__}")
+        raise FitSetupError(f"Expected a parameter or its name, found {type(parameter).__name__}")
     return parameter if parameter in models.parameters else models.parameters[parameter.name]
 
 
@@ -353,7 +357,7 @@ def _bind_scan(datasets: Any, parameters: list[Parameter | str]) -> tuple[Any, M
     models = _models_of(datasets)
     own = [_find(p, models) for p in parameters]
     if len({id(p) for p in own}) < len(own):
-        raise FitError(f"Expected two parameters, found {own[0].name!r} twice")
+        raise FitSetupError(f"Expected two parameters, found {own[0].name!r} twice")
     frozen = [p.frozen for p in own]
     try:
         for p in own:

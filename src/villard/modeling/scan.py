@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.exceptions import FitError
+from villard.exceptions import FitError, FitSetupError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameter
 
@@ -160,7 +160,7 @@ def contour(
 ) -> dict[str, Any]:
     """Return points of the curve on which the refitted statistic rises by sigma²."""
     if numpoints < 3:
-        raise FitError(f"A contour needs at least 3 points, found numpoints={numpoints}")
+        raise FitSetupError(f"A contour needs at least 3 points, found numpoints={numpoints}")
     columns = [likelihood.column(p) for p in parameters]
     rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), True)
     angle = 2 * np.pi * np.arange(numpoints) / numpoints

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from villard.exceptions import FitError, ParameterError
+from villard.exceptions import FitError, FitSetupError, ParameterError
 from villard.modeling.covariance import Covariance
 from villard.modeling.fit import Fit
 from villard.modeling.fit_result import FitResult, OptimizeResult
@@ -191,7 +191,7 @@ class NestedModelSelection:
         datasets = _as_list(datasets)
         models = Models({id(m): m for d in datasets for m in (d.models or [])}.values())
         if not models:
-            raise FitError(f"No models: set datasets.models before testing {[d.name for d in datasets]}")
+            raise FitSetupError(f"No models: set datasets.models before testing {[d.name for d in datasets]}")
         for value in [*self.parameters, *self.null_values]:
             if isinstance(value, Parameter) and value not in models.parameters:
                 raise ParameterError(
@@ -325,7 +325,7 @@ def compare_models(datasets: Any, results: Mapping[str, FitResult]) -> "Table":
     from villard.stats import aic, bic
 
     if not results:
-        raise FitError("There are no fits to compare")
+        raise FitSetupError("There are no fits to compare")
     failed = [name for name, result in results.items() if not result.success]
     if failed:
         raise FitError(f"Only fits that converged can be compared; failed: {', '.join(failed)}")
@@ -356,5 +356,5 @@ def _as_list(datasets: Any) -> list[Any]:
     if hasattr(datasets, "measurement"):
         return [datasets]
     if not isinstance(datasets, Iterable):
-        raise FitError(f"Expected a dataset or several, found {type(datasets).__name__}")
+        raise FitSetupError(f"Expected a dataset or several, found {type(datasets).__name__}")
     return list(datasets)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from villard.exceptions import FitError
+from villard.exceptions import FitSetupError
 from villard.modeling.minimizers import Objective, Outcome, take_options
 
 __all__ = ["optimize"]
@@ -32,7 +32,7 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     allowed = {"tol": 0.1, "strategy": 1, "print_level": 0, "migrad_opts": {}}
     settings = take_options(options, allowed, "minuit")
     if settings["strategy"] not in (0, 1, 2):
-        raise FitError(f"Backend 'minuit', strategy: expected 0, 1 or 2, found {settings['strategy']!r}")
+        raise FitSetupError(f"Backend 'minuit', strategy: expected 0, 1 or 2, found {settings['strategy']!r}")
     names = [f"par_{i:03d}_{name}" for i, name in enumerate(objective.names)]
     cache: dict[str, Any] = {"theta": None, "gradient": None}
 
@@ -45,7 +45,8 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     def gradient(theta: Any) -> Any:
         # MINUIT asks for the gradient where it has just asked for the value.
         if cache["theta"] is None or not np.array_equal(cache["theta"], theta):
-            return objective.likelihood.value_and_gradient(np.array(theta))[1]
+            at = objective.likelihood.value_and_gradient(objective.theta(theta))
+            return at[1] * objective.unit
         return cache["gradient"]
 
     start = objective.start
@@ -55,16 +56,16 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     minuit.tol = settings["tol"]
     minuit.print_level = settings["print_level"]
     minuit.limits = list(zip(*objective.bounds, strict=True))
-    minuit.errors = [
-        p.error / f if p.error > 0 else max(0.1 * abs(t), 0.01)
-        for p, f, t in zip(objective.likelihood.parameters, objective.likelihood._factor, start, strict=True)
-    ]
+    # First steps: known errors, a part of the value, or where that is zero the unit.
+    errors = objective.likelihood.to_theta([p.error for p in objective.likelihood.parameters])
+    steps = np.where(start == 0, 1.0, np.maximum(0.1 * np.abs(start), 0.01))
+    minuit.errors = np.where(errors > 0, errors / objective.unit, steps)
     try:
         minuit.migrad(**settings["migrad_opts"])
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
-        raise FitError(f"Backend 'minuit', migrad_opts: {error}") from error
+        raise FitSetupError(f"Backend 'minuit', migrad_opts: {error}") from error
     minimum = minuit.fmin
     return Outcome(
         np.array(minuit.values),

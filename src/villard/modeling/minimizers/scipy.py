@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from villard.exceptions import FitError
+from villard.exceptions import FitSetupError
 from villard.modeling.minimizers import Objective, Outcome
 from villard.utils.names import nearest
 
@@ -35,14 +35,14 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
 
     Raises
     ------
-    FitError
+    FitSetupError
         If the method is unknown, ignores limits that are set, or needs limits that aren't.
     """
     settings = dict(options)
     method = settings.pop("method", "L-BFGS-B")
     known = {name.lower(): name for name in METHODS}
     if str(method).lower() not in known:
-        raise FitError(f"Backend 'scipy' has no method {method!r}. {nearest(str(method), METHODS)}")
+        raise FitSetupError(f"Backend 'scipy' has no method {method!r}. {nearest(str(method), METHODS)}")
     method = known[str(method).lower()]
     with _clear_errors(method):
         result = (
@@ -71,7 +71,7 @@ def _clear_errors(method: str) -> Iterator[None]:
         except (TypeError, OptimizeWarning) as error:
             if "unexpected keyword" not in str(error) and "Unknown solver options" not in str(error):
                 raise
-            raise FitError(f"scipy method {method!r}: {error}") from error
+            raise FitSetupError(f"scipy method {method!r}: {error}") from error
 
 
 def _local(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
@@ -83,7 +83,7 @@ def _local(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
         settings.setdefault("bounds", list(zip(lower, upper, strict=True)))
     elif limited.any():
         names = [name for name, has in zip(objective.names, limited, strict=True) if has]
-        raise FitError(
+        raise FitSetupError(
             f"scipy method {method!r} can't keep limits, and these parameters have some: {', '.join(names)}. "
             f"Methods that can: {', '.join(sorted(_BOUNDED))}"
         )
@@ -112,7 +112,7 @@ def _global(objective: Objective, method: str, settings: dict[str, Any]) -> Any:
         n for n, a, b in zip(objective.names, lower, upper, strict=True) if not np.all(np.isfinite([a, b]))
     ]
     if missing:
-        raise FitError(
+        raise FitSetupError(
             f"scipy method {method!r} needs min and max of every parameter; missing: {', '.join(missing)}"
         )
     return function(objective.value, bounds=list(zip(lower, upper, strict=True)), **settings)
