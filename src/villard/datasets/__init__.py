@@ -7,6 +7,7 @@ _EXPORTS = {
     "Datasets": "collection",
     "FluxPointsDataset": "flux_points",
     "MapDataset": "map",
+    "MapDatasetOnOff": "map_onoff",
     "SpectrumDataset": "spectrum",
     "SpectrumDatasetOnOff": "onoff",
 }

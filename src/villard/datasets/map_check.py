@@ -119,7 +119,7 @@ def check_coverage(exposure: Map, geom: WcsGeom, models: Iterable[Any], dataset_
 
 def _exposed(exposure: Map, position: Any) -> bool:
     """Whether the exposure is above 0 in the pixels around a position."""
-    x, y = exposure.geom.skydir_to_pix(position)  # type: ignore[attr-defined]
+    x, y = exposure.geom.skydir_to_pix(position)
     column, row = int(np.round(x)), int(np.round(y))
     near = exposure.data[..., max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
     return bool(np.any(near > 0))
