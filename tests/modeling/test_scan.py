@@ -288,3 +288,30 @@ def test_scan_without_error() -> None:
     dataset = Toy(measurement(), [power_law("crab", amplitude=f"{AMPLITUDE} TeV-1 cm-2 s-1")])
     with pytest.raises(ParameterError, match="'index' has no error: fit first"):
         Fit().stat_profile(dataset, "index")
+
+
+@pytest.mark.parametrize("limited", [["soft"], ["hard"], ["soft", "hard"]])
+def test_contour_around_a_minimum_at_a_limit(limited: list[str]) -> None:
+    """The allowed side is traced, and the limit closes the curve."""
+    dataset, amplitudes = linear()
+    for parameter, name in zip(amplitudes, ["soft", "hard"], strict=True):
+        if name in limited:
+            parameter.max = parameter.value - 0.5 * parameter.error
+            parameter.value = parameter.max
+    best = Fit().run(dataset)
+    assert best.optimize_result.at_limits == [f"{name}.spectral.amplitude" for name in limited]
+    contour = Fit().stat_contour(dataset, *amplitudes, numpoints=12, sigma=2)
+    assert contour["success"], contour["message"]
+    assert "The minimum lies at a limit of amplitude" in contour["message"]
+    points = np.stack([contour[f"{name}.spectral.amplitude"] for name in ("soft", "hard")], axis=1)
+    assert len(np.unique(points[:-1], axis=0)) == 12
+    likelihood = bind([dataset])
+    rise = np.array([likelihood.stat(likelihood.to_theta(p)) for p in points]) - best.total_stat
+    corner = np.all(points == [a.value for a in amplitudes], axis=1)
+    assert corner.sum() == (1 if len(limited) == 2 else 0)
+    assert_allclose(rise[~corner], 4, rtol=1e-5)
+    for parameter, column, name in zip(amplitudes, points.T, ["soft", "hard"], strict=True):
+        if name in limited:
+            assert column.max() <= parameter.max * (1 + 1e-12)
+            # Both ends of the curve lie on the limit, or one of them and the corner.
+            assert np.sum(np.isclose(column[:-1] / parameter.max, 1, rtol=1e-9)) == 2

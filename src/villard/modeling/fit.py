@@ -260,7 +260,8 @@ class Fit:
     ) -> dict[str, Any]:
         """Trace the curve on which the refitted statistic is sigma² above its minimum.
 
-        Points are evenly spread in angle around the minimum, in units of the covariance.
+        Points are evenly spread in angle around the minimum, in units of the covariance. If the minimum lies
+        at a limit, they are spread over the side that is allowed, and the limit closes the curve.
 
         Parameters
         ----------

@@ -80,6 +80,13 @@ class _Rays:
             )
         return np.min(np.where(self.directions == 0, np.inf, room), axis=1)
 
+    def inward(self) -> Array:
+        """For each scanned parameter the sign of the way away from a limit that the minimum lies at, or 0."""
+        lower, upper = (bound[self.columns] for bound in self.likelihood.bounds)
+        start = self.best.theta[self.columns]
+        near = 1e-8 * np.maximum(np.abs(start), 1e-3)
+        return (start - lower <= near).astype(float) - (upper - start <= near)
+
     def evaluate(self, distance: Array, theta: Array) -> tuple[Array, Array, Array, Array]:
         """Return rise, its slope along the ray, refitted θ and success at these distances."""
         points = theta.copy()
@@ -92,7 +99,8 @@ class _Rays:
     def solve(self, level: float, tol: float) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
         """Return distances at which the rise is ``level``, which were found, and which hit a limit."""
         n = len(self.directions)
-        far = self.limits()
+        at_start = ~np.any(self.directions, axis=1)
+        far = np.where(at_start, 0.0, self.limits())
         distance = np.minimum(np.full(n, np.sqrt(level)), far)
         low, high = np.zeros(n), np.full(n, np.inf)
         theta = np.tile(self.best.theta, (n, 1))
@@ -102,7 +110,7 @@ class _Rays:
             rise, slope, refitted, success = self.evaluate(distance, theta)
             usable = success & np.isfinite(rise)
             theta = np.where(usable[:, None], refitted, theta)
-            done |= usable & (np.abs(rise - level) < tol * max(level, 1.0))
+            done |= at_start | usable & (np.abs(rise - level) < tol * max(level, 1.0))
             limited |= usable & (rise < level) & (distance >= far)
             if np.all(done | limited):
                 break
@@ -163,9 +171,10 @@ def contour(
         raise FitSetupError(f"A contour needs at least 3 points, found numpoints={numpoints}")
     columns = [likelihood.column(p) for p in parameters]
     rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), True)
-    angle = 2 * np.pi * np.arange(numpoints) / numpoints
-    root = np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True))
-    rays.directions = np.stack([np.cos(angle), np.sin(angle)], axis=1) @ root.T
+    inward = rays.inward()
+    rays.directions = _directions(
+        np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True)), inward, numpoints
+    )
     distance, done, limited = rays.solve(sigma**2, tol)
     distance = np.where(done | limited, distance, np.nan)
     theta = np.tile(rays.best.theta, (numpoints, 1))
@@ -176,8 +185,44 @@ def contour(
     result: dict[str, Any] = {name: values[closed, c] for name, c in zip(names, columns, strict=True)}
     result["success"] = bool(done.all())
     result["message"] = _message(done, limited, [p.name for p in parameters])
+    at_limit = [p.name for p, side in zip(parameters, inward, strict=True) if side]
+    if at_limit:
+        closing = f"The minimum lies at a limit of {' and '.join(at_limit)}, which closes the curve."
+        result["message"] = f"{result['message']} {closing}"
     result["nfev"] = rays.nfev
     return result
+
+
+def _directions(root: Array, inward: Array, n: int) -> Array:
+    """Spread directions evenly in angle, in units of the covariance, over those that limits allow.
+
+    Parameters
+    ----------
+    root : array
+        Square root of the covariance, shape (2, 2).
+    inward : array
+        For each parameter the sign of the way away from its limit; 0 if it isn't at one. Shape (2,).
+    n : int
+        Number of directions.
+
+    Returns
+    -------
+    array
+        Directions, shape (n, 2). Between two limits one has length zero: their corner, on the curve's way.
+    """
+    if not np.any(inward):
+        angle = 2 * np.pi * np.arange(n) / n
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1) @ root.T
+    is_corner = bool(np.all(inward))
+    # Each limit allows the half circle around its own direction.
+    middles = [np.arctan2(*(side * row)[::-1]) for row, side in zip(root, inward, strict=True) if side]
+    first = middles[0]
+    turns = [(middle - first + np.pi) % (2 * np.pi) - np.pi for middle in middles]
+    angle = first + np.linspace(max(turns) - np.pi / 2, min(turns) + np.pi / 2, n - is_corner)
+    directions = np.stack([np.cos(angle), np.sin(angle)], axis=1) @ root.T
+    # The ends run along a limit, not by rounding beyond it.
+    directions[np.abs(directions) < 1e-9 * np.sqrt(np.diag(root @ root.T))] = 0.0
+    return np.concatenate([directions, np.zeros((1, 2))]) if is_corner else directions
 
 
 def _message(done: NDArray[np.bool_], limited: NDArray[np.bool_], names: list[str]) -> str:
