@@ -85,7 +85,7 @@ class _Rays:
         lower, upper = (bound[self.columns] for bound in self.likelihood.bounds)
         start = self.best.theta[self.columns]
         near = 1e-8 * np.maximum(np.abs(start), 1e-3)
-        return (start - lower <= near).astype(float) - (upper - start <= near)
+        return np.asarray((start - lower <= near).astype(float) - (upper - start <= near), dtype=float)
 
     def evaluate(self, distance: Array, theta: Array) -> tuple[Array, Array, Array, Array]:
         """Return rise, its slope along the ray, refitted θ and success at these distances."""
@@ -172,9 +172,8 @@ def contour(
     columns = [likelihood.column(p) for p in parameters]
     rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), True)
     inward = rays.inward()
-    rays.directions = _directions(
-        np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True)), inward, numpoints
-    )
+    root: Array = np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True)).astype(float)
+    rays.directions = _directions(root, inward, numpoints)
     distance, done, limited = rays.solve(sigma**2, tol)
     distance = np.where(done | limited, distance, np.nan)
     theta = np.tile(rays.best.theta, (numpoints, 1))
