@@ -361,3 +361,16 @@ class TestPlots:
         with pytest.raises(DataError, match="projection"):
             ramp().plot(ax=ax)
         plt.close(figure)
+
+
+def test_directions_as_they_are():
+    """Alone for an image, before the other coordinates for a cube; outside there is nothing to extrapolate."""
+    image, cube = ramp(), ramp(CUBE)
+    position = SkyCoord([0.1, 60], [5.2, 5.2], unit="deg", frame="galactic").icrs
+    for method in ("get_by_coord", "interp_by_coord"):
+        expected = getattr(image, method)({"skycoord": position})
+        assert np.isfinite(expected[0])
+        assert np.isnan(expected[1])
+        assert_array_equal(getattr(image, method)(position), expected)
+        expected = getattr(cube, method)({"skycoord": position, "energy": [2, 20] * u.TeV})
+        assert_array_equal(getattr(cube, method)((position, [2, 20] * u.TeV)), expected)

@@ -40,21 +40,26 @@ class MapCoord(Mapping[str, Any]):
         }
 
     @classmethod
-    def from_any(cls, coords: Mapping[str, Any] | Sequence[Any], geom: Geom) -> MapCoord:
-        """Make coordinates of a dictionary or of a tuple.
+    def from_any(cls, coords: Mapping[str, Any] | Sequence[Any] | SkyCoord, geom: Geom) -> MapCoord:
+        """Make coordinates of a dictionary, a tuple or directions.
 
         Parameters
         ----------
-        coords : dict, `MapCoord` or tuple
+        coords : dict, `MapCoord`, tuple or `~astropy.coordinates.SkyCoord`
             Quantity per axis, and "skycoord" or "lon" and "lat" (deg, in the frame of the geometry); or
-            a tuple of longitude, latitude (where the geometry has pixels) and the axes in order.
+            a tuple of longitude, latitude (where the geometry has pixels) and the axes in order, with one
+            `~astropy.coordinates.SkyCoord` for both if wanted; or that alone.
         geom : `Geom`
             Geometry that says which axes there are, and their units.
         """
         if isinstance(coords, MapCoord):
             return coords
-        if not isinstance(coords, Mapping):
+        if hasattr(coords, "spherical"):
+            coords = {"skycoord": coords}
+        elif not isinstance(coords, Mapping):
             names = geom.axes.names if geom.is_region else geom.axes_names
+            if len(coords) and hasattr(coords[0], "spherical"):
+                names = ["skycoord", *geom.axes.names]
             if len(coords) != len(names):
                 raise DataError(f"Expected one coordinate for each of {names}, found {len(coords)}")
             coords = dict(zip(names, coords, strict=True))
