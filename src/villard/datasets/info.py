@@ -27,7 +27,7 @@ def _sum(dataset: Any, name: str, selected: NDArray[np.bool_]) -> float:
     value = getattr(dataset, name)
     if value is None:
         return 0.0 if name == "background" else float("nan")
-    return float(np.sum(value.data.reshape(-1)[selected]))
+    return float(np.sum(value.data.reshape(-1)[selected], dtype=float))
 
 
 def info_dict(dataset: Any, in_safe_data_range: bool = True) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def info_dict(dataset: Any, in_safe_data_range: bool = True) -> dict[str, Any]:
         "background": background,
     }
     info |= _predictions(dataset, selected)
-    info |= _exposure(dataset)
+    info |= _exposure(dataset, selected)
     livetime = info["livetime"]
     for key in ("counts", "background", "excess"):
         rate = info[key] / livetime.value if livetime.value > 0 else np.nan
@@ -53,7 +53,10 @@ def info_dict(dataset: Any, in_safe_data_range: bool = True) -> dict[str, Any]:
     info["n_bins"] = n_bins
     info["n_fit_bins"] = int(np.sum(dataset._mask_array()))
     info["stat_type"] = dataset.stat_type
-    info["stat_sum"] = dataset.stat_sum() if _is_complete(dataset) else float("nan")
+    # The sum over no bin; a cube's measurement would be an error.
+    info["stat_sum"] = 0.0
+    if info["n_fit_bins"]:
+        info["stat_sum"] = dataset.stat_sum() if _is_complete(dataset) else float("nan")
     if hasattr(dataset, "counts_off"):
         info |= _off(dataset, selected, background)
         info["sqrt_ts"] = _li_ma(info)
@@ -77,12 +80,18 @@ def _predictions(dataset: Any, selected: NDArray[np.bool_]) -> dict[str, float]:
     return {"npred": signal + background, "npred_background": background, "npred_signal": signal}
 
 
-def _exposure(dataset: Any) -> dict[str, Any]:
+def _exposure(dataset: Any, selected: NDArray[np.bool_]) -> dict[str, Any]:
+    """Bounds of the exposure in pixels that are selected at any energy, livetime and ontime."""
     bounds = {"exposure_min": u.Quantity(np.nan, "cm2 s"), "exposure_max": u.Quantity(np.nan, "cm2 s")}
-    if dataset.exposure is not None and np.any(dataset.exposure.data > 0):
-        positive = dataset.exposure.data[dataset.exposure.data > 0]
-        bounds["exposure_min"] = u.Quantity(positive.min(), dataset.exposure.unit)
-        bounds["exposure_max"] = u.Quantity(positive.max(), dataset.exposure.unit)
+    if dataset.exposure is not None:
+        data = dataset.exposure.data
+        pixels = selected.reshape(dataset.data_shape).any(axis=0)
+        # Maps of exposure may have other pixels.
+        if pixels.size > 1 and data.shape[1:] == pixels.shape:
+            data = data[:, pixels]
+        if np.any(data > 0):
+            bounds["exposure_min"] = u.Quantity(data[data > 0].min(), dataset.exposure.unit)
+            bounds["exposure_max"] = u.Quantity(data.max(), dataset.exposure.unit)
     ontime = u.Quantity(np.nan, "s") if dataset.gti is None else dataset.gti.time_sum
     return {**bounds, "livetime": dataset.livetime, "ontime": ontime}
 

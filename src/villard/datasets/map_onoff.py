@@ -124,3 +124,8 @@ class MapDatasetOnOff(OnOffCounts, MapDataset):  # type: ignore[misc]
             Dataset without models. Its likelihood takes the background for known exactly.
         """
         return self._without_off(MapDataset, name)
+
+    def _spectrum_class(self) -> Any:
+        from villard.datasets.onoff import SpectrumDatasetOnOff
+
+        return SpectrumDatasetOnOff

@@ -118,6 +118,40 @@ class MapTransforms(CountsTransforms):
         """
         return self.resample_energy_axis(self._geom.axes["energy"].squash(), name=name)
 
+    def to_spectrum_dataset(
+        self: Any, on_region: Any, containment_correction: bool = False, name: str | None = None
+    ) -> Any:
+        """Return the spectrum of a region.
+
+        Counts and background are summed over the pixels with their centre in the region, where they are
+        in `mask_safe`; a bin is safe, or in the fit range, if it is in one of the pixels. Exposure is the
+        mean over these pixels, and the energy dispersion that of the region's centre.
+
+        Parameters
+        ----------
+        on_region : str, region or `~astropy.coordinates.SkyCoord`
+            Region, as for `~villard.maps.WcsGeom.region_mask`; a point gives the pixel that holds it.
+        containment_correction : bool
+            Whether the exposure is multiplied by the fraction of photons of a point source in the
+            centre that are reconstructed in the region, which must then be a circle.
+        name : str, optional
+            Name of the new dataset; random by default.
+
+        Returns
+        -------
+        `SpectrumDataset`
+            Dataset without models; a `SpectrumDatasetOnOff` of a `MapDatasetOnOff`.
+        """
+        from villard.datasets.map_region import spectrum_parts
+
+        parts = spectrum_parts(self, on_region, containment_correction)
+        return self._spectrum_class()(**parts, name=name)
+
+    def _spectrum_class(self: Any) -> Any:
+        from villard.datasets.spectrum import SpectrumDataset
+
+        return SpectrumDataset
+
     def downsample(self: Any, factor: int, axis_name: str | None = None, name: str | None = None) -> Any:
         """Return the dataset with ``factor`` × ``factor`` pixels, or bins of energy, joined.
 
