@@ -16,7 +16,7 @@ from villard.utils.units import unit_text
 
 __all__ = ["FoVBackgroundModel"]
 
-_KEYS = ("name", "type", "datasets_names", "spectral", "spatial")
+_KEYS = ("name", "type", "datasets_names", "spectral", "spatial", "parameters")
 
 
 def check_norm(model: SpectralModel, where: str) -> None:
@@ -170,6 +170,9 @@ class FoVBackgroundModel(ComponentModel):
             if key not in _KEYS:
                 raise ModelError(f"{where}: unknown key {key!r}. {nearest(str(key), _KEYS)}")
         parts: dict[str, Any] = {}
+        if "parameters" in data and "spectral" not in data:
+            # Files of Gammapy before 0.19 have those of a power law here.
+            data = {**data, "spectral": {"type": "pl-norm", "parameters": data["parameters"]}}
         with named(where):
             for part in ("spectral", "spatial"):
                 if data.get(part) is not None:

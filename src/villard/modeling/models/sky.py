@@ -80,12 +80,19 @@ class SkyModel(ComponentModel):
             self.covariance = covariance_data
 
     def _check_unit(self) -> None:
-        # With a template on the sky, the spectrum may be but a factor of it.
-        unit = self.spectral_model.output_unit
-        if self.spatial_model is None and not unit.is_equivalent(_FLUX):
+        unit, expected = self.spectral_model.output_unit, _FLUX
+        if self.spatial_model is None:
+            what = "the spectrum"
+        else:
+            # With a template of fluxes on the sky, the spectrum is but a factor.
+            what, unit, expected = (
+                "spectrum times morphology",
+                unit * self.spatial_model.output_unit,
+                _FLUX / u.sr,
+            )
+        if not unit.is_equivalent(expected):
             raise UnitsError(
-                f"SkyModel {self.name!r}: the spectrum must be in a unit like {_FLUX}, found "
-                f"{unit_text(unit)}"
+                f"SkyModel {self.name!r}: {what} must be in a unit like {expected}, found {unit_text(unit)}"
             )
 
     @property

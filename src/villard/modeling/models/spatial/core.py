@@ -76,8 +76,8 @@ class SpatialModel(ModelBase):
     #: Whether all flux comes from one direction, so that there is no density.
     is_point: ClassVar[bool] = False
     is_energy_dependent: ClassVar[bool] = False
-    yaml_keys = ("frame",)
-    _settable = ("frame",)
+    yaml_keys: ClassVar[tuple[str, ...]] = ("frame",)
+    _settable: ClassVar[tuple[str, ...]] = ("frame",)
 
     def __init__(self, *, frame: str = "icrs", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -127,6 +127,11 @@ class SpatialModel(ModelBase):
         with np.errstate(under="ignore"):
             values = pure.evaluate(lon, lat, parameters, pure.arrays)
         return u.Quantity(values, _SR)
+
+    @property
+    def output_unit(self) -> u.UnitBase:
+        """Unit of the values: sr-1, unless the model holds a template in another one."""
+        return _SR
 
     # Position
 
