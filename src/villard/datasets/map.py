@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from villard.datasets.counts import CountsDataset
 from villard.datasets.map_check import check_coverage, check_edisp, check_fit_range, check_psf, check_sky
+from villard.datasets.map_plot import MapPlots
 from villard.datasets.map_transform import MapTransforms
 from villard.datasets.ranges import EnergyRanges
 from villard.maps import Map, MapAxis, WcsGeom, WcsNDMap
@@ -26,7 +27,7 @@ __all__ = ["MapDataset"]
 Array = NDArray[np.float64]
 
 
-class MapDataset(MapTransforms, EnergyRanges, CountsDataset):
+class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
     """Counts in bins of energy and direction, with exposure, background, PSF and energy dispersion.
 
     Predicted counts are, for each model, its flux in each bin of true energy and pixel, times
