@@ -364,7 +364,7 @@ class TestPlots:
 
 
 def test_directions_as_they_are():
-    """Alone for an image, before the other coordinates for a cube; outside there is nothing to extrapolate."""
+    """Alone for an image, before the others for a cube; outside there is nothing to extrapolate."""
     image, cube = ramp(), ramp(CUBE)
     position = SkyCoord([0.1, 60], [5.2, 5.2], unit="deg", frame="galactic").icrs
     for method in ("get_by_coord", "interp_by_coord"):
