@@ -7,6 +7,7 @@ _EXPORTS = {
     "EDispKernelMap": "edisp_kernel_map",
     "EDispMap": "edisp_map",
     "IRFMap": "irf_map",
+    "PSFKernel": "psf_kernel",
     "PSFMap": "psf_map",
     "arf_to_hdulist": "io",
     "io": "io",

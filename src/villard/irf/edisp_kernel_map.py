@@ -15,6 +15,7 @@ from villard.maps.core import Map
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.io import fits
     from matplotlib.figure import Figure
 
     from villard.maps.geom import Geom
@@ -183,6 +184,32 @@ class EDispKernelMap(IRFMap):
     def to_image(self, weights: Map | None = None) -> EDispKernelMap:
         """Return the map with one bin of reconstructed energy; ``weights`` as for `resample_energy_axis`."""
         return self.resample_energy_axis(self.energy_axis.squash(), weights=weights)
+
+    # Files
+
+    @classmethod
+    def from_hdulist(
+        cls,
+        hdulist: fits.HDUList,
+        hdu: str | None = None,
+        exposure_hdu: str | None = None,
+        format: str = "gadf",
+        where: str = "FITS data",
+    ) -> EDispKernelMap:
+        """Make a map of FITS extensions.
+
+        Parameters
+        ----------
+        hdulist, hdu, exposure_hdu, where
+            As for `IRFMap.from_hdulist`.
+        format : {"gadf", "gtdrm"}
+            Layout: that of `to_hdulist`, or of the Fermi tool gtdrm.
+        """
+        if format == "gtdrm":
+            from villard.irf.fermi import edisp_kernel_from_gtdrm
+
+            return cls.from_edisp_kernel(edisp_kernel_from_gtdrm(hdulist, where))
+        return super().from_hdulist(hdulist, hdu, exposure_hdu, format, where)
 
     def peek(self, figsize: tuple[float, float] = (12, 5)) -> Figure:
         """Plot the matrix at the centre of the map, bias and resolution."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -11,13 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from villard.exceptions import DataError
 from villard.irf.irf_map import IRFMap
 from villard.irf.psf_table import GaussShape, RadialTable
+from villard.irf.weights import spectrum_weights
 from villard.maps.axis import RTOL, MapAxis, value_in
 from villard.maps.core import Map
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from astropy.io import fits
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+    from villard.irf.psf_kernel import PSFKernel
     from villard.maps.geom import Geom
+    from villard.maps.wcs_geom import WcsGeom
 
 __all__ = ["PSFMap"]
 
@@ -239,6 +245,173 @@ class PSFMap(IRFMap):
         pairs = zip(tables, np.ravel(fractions), strict=True)
         values = [np.degrees(table.containment_radius(item)) for table, item in pairs]
         return u.Quantity(np.reshape(values, energy.shape), "deg")
+
+    # Derived
+
+    def get_psf_kernel(
+        self,
+        geom: WcsGeom,
+        position: SkyCoord | None = None,
+        max_radius: u.Quantity | None = None,
+        containment: float = 0.999,
+    ) -> PSFKernel:
+        """Return the kernel, integrated over pixels, at a direction.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom`
+            Pixels. If it has the axis "energy_true", the kernel is for these energies, else for those of
+            the map.
+        position : `~astropy.coordinates.SkyCoord`, optional
+            Direction; the centre of ``geom`` by default.
+        max_radius : `~astropy.units.Quantity`, optional
+            Angle that the kernel reaches at least. By default that which contains the fraction
+            ``containment`` at all energies.
+        containment : float
+            Fraction.
+
+        Returns
+        -------
+        `PSFKernel`
+            Kernel with the sum 1 for each energy, or 0 where the point spread function is all zero.
+
+        Raises
+        ------
+        DataError
+            If an energy isn't on the map's axis.
+        """
+        from villard.irf.psf_kernel import PSFKernel, _radius
+
+        true = geom.axes["energy_true"] if "energy_true" in geom.axes.names else self.energy_axis_true
+        position = geom.center_skydir if position is None else position
+        is_same = true.is_aligned_with(self.energy_axis_true)
+        tables = self.tables(position, None if is_same else true.center)
+        if max_radius is None:
+            fraction = float(_fractions(containment))
+            radii = [float(table.containment_radius(fraction)) for table in tables if table.integral > 0]
+            radius = max(radii, default=0.0)
+        else:
+            radius = _radius(max_radius)
+        shapes = [table if table.integral > 0 else None for table in tables]
+        return PSFKernel.from_shapes(shapes, geom.to_image().to_cube([true]), radius, position=position)
+
+    def normalize(self) -> None:
+        """Scale to the integral 1 for each energy and pixel, unless it is all zero."""
+        theta = self.rad_axis.center.to_value("rad")
+        data = self._irf_map.data.astype(float)
+        flat = data.reshape(*data.shape[:2], -1)
+        factor = float(self._irf_map.unit.to("sr-1"))
+        for i, pix in np.ndindex(flat.shape[0], flat.shape[2]):
+            flat[i, :, pix] /= self._table(theta, flat[i, :, pix] * factor).integral or 1.0
+        self._irf_map = self._irf_map.copy(data=flat.reshape(data.shape))
+
+    def to_image(self, spectral_model: Any = None, keepdims: bool = True) -> PSFMap:
+        """Return the map for all energies together, weighted by a spectrum times exposure.
+
+        Parameters
+        ----------
+        spectral_model : spectral model, optional
+            Spectrum; a power law with the index 2 by default.
+        keepdims : bool
+            Must be true: the axis of energy stays, with one bin.
+        """
+        if not keepdims:
+            raise DataError("PSFMap: an image keeps its axis of energy, with one bin")
+        shares = spectrum_weights(self.energy_axis_true, spectral_model)[
+            :, np.newaxis, np.newaxis, np.newaxis
+        ]
+        exposure = self._exposure_map
+        weights = np.broadcast_to(shares, (len(shares), 1, *self.geom.spatial_shape))
+        if exposure is not None:
+            weights = weights * exposure.data
+        total = weights.sum(axis=0, keepdims=True)
+        sums = np.sum(self._irf_map.data * weights, axis=0, keepdims=True)
+        data = np.divide(sums, total, out=np.zeros(sums.shape), where=total > 0)
+        new = self._irf_map.copy(geom=self.geom.squash("energy_true"), data=data)
+        if exposure is not None:
+            exposure = exposure.copy(geom=exposure.geom.squash("energy_true"), data=total)
+        return PSFMap(new, exposure)
+
+    def containment_radius_map(self, energy_true: u.Quantity, fraction: float = 0.68) -> Map:
+        """Return an image of the angle (deg) that contains a fraction of the photons at an energy.
+
+        Parameters
+        ----------
+        energy_true : `~astropy.units.Quantity`
+            Energy.
+        fraction : float
+            Fraction.
+        """
+        image = self.geom.to_image()
+        positions = image.get_coord().get("skycoord")
+        if positions is None:
+            values = [self.containment_radius(fraction, energy_true).to_value("deg")]
+        else:
+            values = [
+                self.containment_radius(fraction, energy_true, position).to_value("deg")
+                for position in positions.ravel()
+            ]
+        return Map.from_geom(image, data=np.reshape(values, image.data_shape), unit="deg")
+
+    # Files
+
+    @classmethod
+    def from_hdulist(
+        cls,
+        hdulist: fits.HDUList,
+        hdu: str | None = None,
+        exposure_hdu: str | None = None,
+        format: str = "gadf",
+        where: str = "FITS data",
+    ) -> PSFMap:
+        """Make a map of FITS extensions.
+
+        Parameters
+        ----------
+        hdulist, hdu, exposure_hdu, where
+            As for `IRFMap.from_hdulist`.
+        format : {"gadf", "gtpsf"}
+            Layout: that of `to_hdulist`, or of the Fermi tool gtpsf.
+        """
+        if format == "gtpsf":
+            from villard.irf.fermi import psf_map_from_gtpsf
+
+            return psf_map_from_gtpsf(hdulist, where)
+        return super().from_hdulist(hdulist, hdu, exposure_hdu, format, where)
+
+    # Plots
+
+    def plot_containment_radius_vs_energy(
+        self, ax: Axes | None = None, fraction: ArrayLike = (0.68, 0.95), **kwargs: Any
+    ) -> Axes:
+        """Plot the angles that contain fractions of the photons; keywords: `~matplotlib.axes.Axes.plot`."""
+        from villard.irf.psf_plot import plot_containment_radius_vs_energy
+
+        return plot_containment_radius_vs_energy(self, ax, fraction, **kwargs)
+
+    def plot_psf_vs_rad(
+        self, ax: Axes | None = None, energy_true: u.Quantity | None = None, **kwargs: Any
+    ) -> Axes:
+        """Plot values against the angle to the source.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot; the current axes by default.
+        energy_true : `~astropy.units.Quantity`, optional
+            Energies; by default a few of those of the map.
+        **kwargs
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        from villard.irf.psf_plot import plot_psf_vs_rad
+
+        return plot_psf_vs_rad(self, ax, energy_true, **kwargs)
+
+    def peek(self, figsize: tuple[float, float] = (12, 5)) -> Figure:
+        """Plot containment radii and profiles at the centre of the map."""
+        from villard.irf.psf_plot import peek_map
+
+        return peek_map(self, figsize=figsize)
 
 
 def _fractions(fraction: ArrayLike) -> Array:

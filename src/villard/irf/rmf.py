@@ -27,7 +27,7 @@ from villard.maps.fits import (
     raw_column,
 )
 
-__all__ = ["RMF", "check_matrix", "read_rmf", "rmf_from_hdulist", "rmf_to_hdulist"]
+__all__ = ["RMF", "check_matrix", "expand_rows", "read_rmf", "rmf_from_hdulist", "rmf_to_hdulist"]
 
 
 class RMF(NamedTuple):
@@ -88,7 +88,7 @@ def rmf_from_hdulist(
     axis_true, axis = axis_of_response(table, where), axis_of_ebounds(ebounds, where)
     first = _first_channel(table, ebounds, where)
     place = f"{where}, extension {table.name}"
-    matrix = _expand(
+    matrix = expand_rows(
         column(table, "N_GRP", where),
         raw_column(table, "F_CHAN", where),
         raw_column(table, "N_CHAN", where),
@@ -116,7 +116,7 @@ def _first_channel(table: fits.BinTableHDU, ebounds: fits.BinTableHDU, where: st
     return 1
 
 
-def _expand(
+def expand_rows(
     n_grp: NDArray[np.float64],
     f_chan: Any,
     n_chan: Any,
