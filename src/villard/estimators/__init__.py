@@ -3,6 +3,8 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "ExcessMapEstimator": "excess_map",
+    "FluxMaps": "flux_maps",
     "FluxPoints": "flux_points",
     "FluxPointsEstimator": "flux_points_estimator",
     "find_peaks": "peaks",

@@ -117,12 +117,12 @@ def solve_norms(
     floors = _Floors(problem)
     usable = sums > 0
     n = len(pixels)
-    nan = [np.full(n, np.nan) for _ in range(6)]
-    result = NormMapSolution(*nan[:3], sums * np.nan, np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
+    norm, error, ts, npred, errn, errp, limit = np.full((7, n), np.nan)
+    result = NormMapSolution(norm, error, ts, npred, np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
     if errn_errp is not None:
-        result.norm_errn, result.norm_errp = nan[3], nan[4]
+        result.norm_errn, result.norm_errp = errn, errp
     if upper_limit is not None:
-        result.norm_ul = nan[5]
+        result.norm_ul = limit
 
     # In the order of the number of bins with counts, so that the rows of a matrix are equally long.
     order = np.flatnonzero(usable)
