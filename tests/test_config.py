@@ -109,6 +109,13 @@ def test_all_mistakes_at_once(write) -> None:
     with pytest.raises(ConfigError) as error:
         read_config(write("{datasets: [], models: 3, fit: {store_trace: maybe}}"))
     assert len(str(error.value).splitlines()) == 3
+    with pytest.raises(ConfigError) as error:
+        read_config(write("{datasets: a, modles: 3, fit: {bakend: 1, store_trace: maybe}}"))
+    assert len(str(error.value).splitlines()) == 4
+    assert "unknown key 'modles'" in str(error.value)
+    assert "models: Field required" in str(error.value)
+    assert "fit: unknown key 'bakend'. Did you mean 'backend'?" in str(error.value)
+    assert "fit.store_trace: Input should be a valid boolean" in str(error.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:

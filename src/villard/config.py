@@ -41,10 +41,10 @@ unambiguous, or complete (``crab.spectral.alpha``).
 
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import astropy.units as u
 import yaml
@@ -61,7 +61,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from villard.exceptions import ConfigError
 from villard.utils.names import nearest
@@ -110,17 +110,28 @@ class Section(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _keys_are_known(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls.model_fields:
-                    hint = nearest(str(key), cls.model_fields)
-                    raise PydanticCustomError(
-                        "unknown_key", "unknown key '{key}'. {hint}", {"key": str(key), "hint": hint}
-                    )
-        return data
+    def _keys_are_known(cls, data: Any, handler: Callable[[Any], Self]) -> Self:
+        if not isinstance(data, dict):
+            return handler(data)
+        unknown = [key for key in data if key not in cls.model_fields]
+        if not unknown:
+            return handler(data)
+        # All mistakes are told at once, so the rest is checked too.
+        errors: list[InitErrorDetails] = []
+        for key in unknown:
+            values = {"key": str(key), "hint": nearest(str(key), cls.model_fields)}
+            kind = PydanticCustomError("unknown_key", "unknown key '{key}'. {hint}", values)
+            errors.append({"type": kind, "input": data})
+        try:
+            handler({key: value for key, value in data.items() if key not in unknown})
+        except ValidationError as error:
+            for item in error.errors():
+                # Names of pydantic's own types are no business of a custom error's, but its text is.
+                kind = PydanticCustomError("invalid", "{message}", {"message": item["msg"]})
+                errors.append({"type": kind, "loc": item["loc"], "input": item["input"]})
+        raise ValidationError.from_exception_data(cls.__name__, errors)
 
 
 class FitConfig(Section):
