@@ -234,7 +234,7 @@ class MapPlots:
         stretch = "sqrt" if place == 1 else "linear"
         image.plot(ax=ax, cmap="viridis", stretch=stretch)
         label = "" if image.unit == u.dimensionless_unscaled else f"{image.unit:latex}"
-        figure.colorbar(ax.images[-1], ax=ax, shrink=0.7, label=label)  # type: ignore[attr-defined]
+        figure.colorbar(ax.images[-1], ax=ax, shrink=0.7, label=label)
         ax.set_title(title)
 
     def _plot_containment(self: Any, ax: Axes) -> None:

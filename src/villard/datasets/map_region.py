@@ -38,7 +38,7 @@ def spectrum_parts(dataset: Any, on_region: Any, containment_correction: bool) -
 def _inside(geom: WcsGeom, region: RegionGeom, where: str) -> NDArray[np.bool_]:
     """Pixels with their centre in the region; the one that holds it if that is a point."""
     image = geom.to_image()
-    if region.region.shape == "point":  # type: ignore[union-attr]
+    if region.region.shape == "point":
         x, y = image.skydir_to_pix(region.center_skydir)
         inside = np.zeros(image.spatial_shape, dtype=bool)
         if image.contains(region.center_skydir):
@@ -63,13 +63,13 @@ def _exposure(dataset: Any, region: RegionGeom, containment_correction: bool, wh
     inside = _inside(exposure.geom, region, where)
     values = exposure.data[:, inside].astype(float).mean(axis=1)
     if containment_correction:
-        shape = region.region.shape  # type: ignore[union-attr]
+        shape = region.region.shape
         if shape != "circle":
             raise DataError(f"{where}: the containment correction needs a circle, found {shape!r}")
         if not hasattr(dataset.psf, "containment"):
             found = "none" if dataset.psf is None else type(dataset.psf).__name__
             raise DataError(f"{where}: the containment correction needs a PSFMap as psf, found {found}")
-        radius = np.radians(region.region.sizes[0])  # type: ignore[union-attr]
+        radius = np.radians(region.region.sizes[0])
         values = values * _containment(dataset.psf, radius, axis, region.center_skydir)
     geom = RegionGeom(region.region, axes=[axis])
     return RegionNDMap(geom, data=values.reshape(-1, 1, 1), unit=exposure.unit, meta=exposure.meta)

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from villard.exceptions import DataError
 from villard.maps import Geom, Map, MapAxis, WcsGeom
 
-__all__ = ["kernel_map_of", "mask_edisp", "mask_exposure", "mask_on", "regroup_edisp", "stack_irfs"]
+__all__ = ["kernel_map_of", "mask_edisp", "mask_on", "mask_responses", "regroup_edisp", "stack_irfs"]
 
 Mask = NDArray[np.bool_]
+
+_SMALL = 1e-9
 
 
 def mask_on(geom: Geom, mask: Map) -> Mask:
@@ -39,10 +41,7 @@ def mask_on(geom: Geom, mask: Map) -> Mask:
         return mask.data.any(axis=(1, 2), keepdims=True)
     if geom._is_same_sky(own):
         return mask.data
-    rows, columns = own.spatial_shape
-    x, y = own.skydir_to_pix(geom.skydirs())
-    column = np.clip(np.round(np.nan_to_num(x)), 0, columns - 1).astype(int)
-    row = np.clip(np.round(np.nan_to_num(y)), 0, rows - 1).astype(int)
+    row, column = _nearest(geom, own)
     result = mask.data[:, row, column]
     x, y = geom.skydir_to_pix(own.skydirs())
     inside = geom._contains_pix(x, y)
@@ -77,11 +76,60 @@ def mask_edisp(dataset: Any) -> Any:
     return type(kernels)(kernels.edisp_map.copy(data=data), kernels.exposure_map)
 
 
-def mask_exposure(response: Any, mask: Map) -> Any:
-    """Return a response without the exposure, which is its weight, in pixels where no energy is safe."""
-    exposure = getattr(response, "exposure_map", None)
-    if exposure is None:
-        return response
+def mask_responses(dataset: Any) -> tuple[Any, Any]:
+    """Return PSF and energy dispersion for safe bins only, with the exposures that are their weights.
+
+    There is no exposure in pixels where no energy is safe. That of the PSF is multiplied by the fraction
+    of photons of each true energy whose reconstructed energy is safe: predicted counts of stacked datasets
+    are then the sum of theirs also where they have different thresholds.
+    """
+    kernels, masked = kernel_map_of(dataset), _weighted(mask_edisp(dataset), dataset)
+    psf = dataset.psf
+    aligned = hasattr(psf, "energy_axis_true") and psf.energy_axis_true.is_aligned_with(
+        kernels.energy_axis_true
+    )
+    if aligned or getattr(psf, "exposure_map", None) is not None:
+        psf = _weighted(psf, dataset)
+        if aligned:
+            psf = _scaled(psf, _at_pixels(psf.geom, kernels.geom, _safe_fraction(kernels, masked)))
+        psf = _without_exposure(psf, dataset.mask_safe)
+    return psf, _without_exposure(masked, dataset.mask_safe)
+
+
+def _safe_fraction(kernels: Any, masked: Any) -> NDArray[np.float64]:
+    """Fraction of photons that a mask leaves, shape (n_energy_true, n_lat, n_lon)."""
+    total = kernels.irf_map.data.sum(axis=1)
+    fraction = np.divide(masked.irf_map.data.sum(axis=1), total, out=np.ones(total.shape), where=total > 0)
+    # Where no dataset has safe bins, the PSF is still their mean.
+    return np.maximum(fraction, _SMALL)
+
+
+def _at_pixels(geom: Geom, own: Geom, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values of the pixels of one geometry at the nearest ones of another one."""
+    if not isinstance(own, WcsGeom) or own.is_allclose(geom):
+        return values
+    if not isinstance(geom, WcsGeom):
+        return values.mean(axis=(1, 2), keepdims=True)
+    row, column = _nearest(geom, own)
+    return values[:, row, column]
+
+
+def _nearest(geom: WcsGeom, own: WcsGeom) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return row and column of the pixels of ``own`` that are nearest to those of ``geom``."""
+    rows, columns = own.spatial_shape
+    x, y = own.skydir_to_pix(geom.skydirs())
+    column = np.clip(np.round(np.nan_to_num(x)), 0, columns - 1).astype(int)
+    row = np.clip(np.round(np.nan_to_num(y)), 0, rows - 1).astype(int)
+    return row, column
+
+
+def _scaled(response: Any, factor: NDArray[np.float64]) -> Any:
+    exposure = response.exposure_map
+    return type(response)(response.irf_map, exposure.copy(data=exposure.data * factor[:, np.newaxis]))
+
+
+def _without_exposure(response: Any, mask: Map) -> Any:
+    exposure = response.exposure_map
     safe = mask_on(exposure.geom, mask).any(axis=0)
     return type(response)(response.irf_map, exposure.copy(data=np.where(safe, exposure.data, 0.0)))
 
@@ -136,10 +184,7 @@ def _weighted(response: Any, dataset: Any) -> Any:
         )
     geom = response.geom.squash(response.required_axes[0])
     if isinstance(geom, WcsGeom):
-        x, y = exposure.geom.skydir_to_pix(geom.skydirs())
-        rows, columns = exposure.geom.spatial_shape
-        column = np.clip(np.round(np.nan_to_num(x)), 0, columns - 1).astype(int)
-        row = np.clip(np.round(np.nan_to_num(y)), 0, rows - 1).astype(int)
+        row, column = _nearest(geom, exposure.geom)
         data = exposure.data[:, np.newaxis, row, column]
     else:
         data = exposure.data.mean(axis=(1, 2))[:, np.newaxis, np.newaxis, np.newaxis]

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from villard.datasets.map_response import (
     kernel_map_of,
-    mask_edisp,
-    mask_exposure,
     mask_on,
+    mask_responses,
     regroup_edisp,
     stack_irfs,
 )
@@ -214,8 +213,7 @@ class MapTransforms(CountsTransforms):
         safe = self.mask_safe.data
         self._mask_maps(safe)
         if self.exposure is not None:
-            self._psf = mask_exposure(self.psf, self.mask_safe)
-            self._edisp = mask_exposure(mask_edisp(self), self.mask_safe)
+            self._psf, self._edisp = mask_responses(self)
             inside = mask_on(self.exposure.geom, self.mask_safe).any(axis=0)
             self.exposure.data = np.where(inside, self.exposure.data, 0.0)
 
