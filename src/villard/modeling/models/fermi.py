@@ -49,7 +49,8 @@ def create_fermi_isotropic_diffuse_model(
     if not path.is_file():
         raise FileFormatError(f"File of isotropic emission not found: {path}")
     try:
-        table = np.loadtxt(path, ndmin=2)
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        table = np.loadtxt(lines, ndmin=2) if lines else np.empty((0, 2))
     except (ValueError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path}: expected columns of numbers, energy and flux: {error}") from error
     if table.shape[0] < 2 or table.shape[1] < 2:

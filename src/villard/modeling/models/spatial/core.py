@@ -14,7 +14,9 @@ from villard.utils.units import to_canonical
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+    from matplotlib.axes import Axes
 
+    from villard.maps import Map, WcsGeom
     from villard.maps.regions import SkyRegion
 
 __all__ = ["PureSpatial", "SpatialModel"]
@@ -252,6 +254,130 @@ class SpatialModel(ModelBase):
             sizes = tuple(float(radius.to_value("deg")) for radius in radii)
             return SkyRegion("annulus", *self.position_lonlat, sizes, 0.0, self.frame)
         raise ModelError(f"{type(self).__name__} fills the whole sky and has no outline")
+
+    # Maps
+
+    def evaluate_geom(self, geom: Any) -> u.Quantity:
+        """Return the values at the centres of pixels.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom` or `~villard.maps.RegionGeom`
+            Geometry; with energies, if the model depends on them.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            Values (sr-1), in the shape of the image, or of the cube if the model depends on energy. For a
+            point its integral over pixels divided by their solid angle.
+        """
+        from villard.modeling.models.spatial.integrate import evaluate_geom
+
+        return evaluate_geom(self, geom)
+
+    def integrate_geom(self, geom: Any, oversampling_factor: int | None = None) -> "Map":
+        """Return the integrals over pixels, or over a region.
+
+        A point is shared among the four nearest pixels, each of which gets the part of a pixel-sized square
+        around the point that covers it. What falls outside of the map is lost.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom` or `~villard.maps.RegionGeom`
+            Geometry; with energies, if the model depends on them.
+        oversampling_factor : int, optional
+            Number of equal parts, in each direction, of pixels, at whose centres values are taken. By default
+            shapes are integrated adaptively, to 1e-5 or better of their flux also at sharp edges and where
+            they are smaller than a pixel, and templates with parts no larger than their own pixels.
+
+        Returns
+        -------
+        `~villard.maps.Map`
+            Fractions of the flux (or integrals of a template): an image, or a cube if the model depends
+            on energy.
+
+        Examples
+        --------
+        >>> from villard.maps import WcsGeom
+        >>> from villard.modeling.models import GaussianSpatialModel
+        >>> geom = WcsGeom.create(npix=40, binsz=0.1)
+        >>> round(float(GaussianSpatialModel(sigma="0.02 deg").integrate_geom(geom).data.sum()), 5)
+        1.0
+        """
+        from villard.modeling.models.spatial.integrate import integrate_geom
+
+        return integrate_geom(self, geom, oversampling_factor)
+
+    # Plots
+
+    def plot(self, ax: "Axes | None" = None, geom: "WcsGeom | None" = None, **kwargs: Any) -> "Axes":
+        """Plot the morphology.
+
+        Parameters
+        ----------
+        ax : `~astropy.visualization.wcsaxes.WCSAxes`, optional
+            Where to plot; new axes of the current figure by default.
+        geom : `~villard.maps.WcsGeom`, optional
+            Pixels; by default such that all of it is seen.
+        **kwargs
+            For `~villard.maps.WcsNDMap.plot`.
+        """
+        from villard.modeling.models.spatial.plot import plot_image
+
+        return plot_image(self, ax, geom, **kwargs)
+
+    def plot_grid(self, geom: "WcsGeom | None" = None, **kwargs: Any) -> NDArray[Any]:
+        """Plot the morphology at each energy.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom`, optional
+            Pixels and energies; by default those of the template.
+        **kwargs
+            For `~villard.maps.WcsNDMap.plot_grid`.
+        """
+        from villard.modeling.models.spatial.plot import plot_grid
+
+        return plot_grid(self, geom, **kwargs)
+
+    def plot_position_error(self, ax: "Axes | None" = None, **kwargs: Any) -> "Axes":
+        """Plot the position and the ellipse that contains the true one with 95 % probability.
+
+        Parameters
+        ----------
+        ax : `~astropy.visualization.wcsaxes.WCSAxes`, optional
+            Where to plot; new axes of the current figure by default.
+        **kwargs
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        from villard.modeling.models.spatial.plot import plot_position_error
+
+        return plot_position_error(self, ax, **kwargs)
+
+    def plot_error(
+        self,
+        ax: "Axes | None" = None,
+        which: str = "position",
+        size_factor: float = 1.0,
+        kwargs_position: dict[str, Any] | None = None,
+        kwargs_extension: dict[str, Any] | None = None,
+    ) -> "Axes":
+        """Plot the errors of the fit.
+
+        Parameters
+        ----------
+        ax : `~astropy.visualization.wcsaxes.WCSAxes`, optional
+            Where to plot; new axes of the current figure by default.
+        which : {"position", "extension", "all"}
+            The `position_error`, or the outline with dashed ones for sizes one error smaller and larger.
+        size_factor : float
+            As for `to_region`.
+        kwargs_position, kwargs_extension : dict, optional
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        from villard.modeling.models.spatial.plot import plot_error
+
+        return plot_error(self, ax, which, size_factor, kwargs_position, kwargs_extension)
 
     # YAML
 
