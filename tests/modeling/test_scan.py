@@ -315,3 +315,32 @@ def test_contour_around_a_minimum_at_a_limit(limited: list[str]) -> None:
             assert column.max() <= parameter.max * (1 + 1e-12)
             # Both ends of the curve lie on the limit, or one of them and the corner.
             assert np.sum(np.isclose(column[:-1] / parameter.max, 1, rtol=1e-9)) == 2
+
+
+def test_contour_with_the_others_fixed() -> None:
+    """A slice: the ellipse of the Hessian's own block, inside the refitted contour."""
+    dataset, spectrum = fitted()
+    pair = spectrum.alpha, spectrum.beta
+    contour = Fit().stat_contour(dataset, *pair, numpoints=16, sigma=1, reoptimize=False)
+    assert contour["success"]
+    assert "others fixed" in contour["message"]
+    likelihood = bind([dataset])
+    best = likelihood.stat()
+    values = likelihood.to_values(likelihood.theta)
+    columns = [likelihood.column(p) for p in pair]
+    for x, y in zip(contour["crab.spectral.alpha"], contour["crab.spectral.beta"], strict=True):
+        values[columns] = x, y
+        assert_allclose(likelihood.stat(likelihood.to_theta(values)) - best, 1, rtol=1e-5)
+    refitted = Fit().stat_contour(dataset, *pair, numpoints=16, sigma=1)
+    for name in ("crab.spectral.alpha", "crab.spectral.beta"):
+        assert np.ptp(contour[name]) < np.ptp(refitted[name])
+
+
+def test_profile_at_given_values() -> None:
+    dataset, spectrum = fitted()
+    before = spectrum.alpha.scan_values
+    profile = Fit().stat_profile(dataset, "alpha", values=[2.0, 2.1])
+    assert_array_equal(profile["crab.spectral.alpha_scan"], [2.0, 2.1])
+    assert_array_equal(spectrum.alpha.scan_values, before)
+    with pytest.raises(FitError, match="finite numbers in one dimension"):
+        Fit().stat_profile(dataset, "alpha", values=[[2.0]])

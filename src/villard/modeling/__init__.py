@@ -7,6 +7,7 @@ _EXPORTS = {
     "Covariance": "covariance",
     "Fit": "fit",
     "FitResult": "fit_result",
+    "MapFit": "map_fit",
     "NestedModelSelection": "selection",
     "OptimizeResult": "fit_result",
     "Parameter": "parameter",

@@ -200,7 +200,7 @@ class Fit:
         return confidence_interval(likelihood, own, sigma, reoptimize, **options)
 
     def stat_profile(
-        self, datasets: Any, parameter: Parameter | str, reoptimize: bool = False
+        self, datasets: Any, parameter: Parameter | str, reoptimize: bool = False, values: Any = None
     ) -> dict[str, Any]:
         """Compute the fit statistic along a parameter's ``scan_values``.
 
@@ -212,6 +212,8 @@ class Fit:
             Parameter to scan, or its name. If it is a copy, as on a result, the scan is that of the copy.
         reoptimize : bool
             Whether the other parameters are refitted at each value, all in one batch.
+        values : array-like, optional
+            Values instead of the parameter's ``scan_values``, in its unit.
 
         Returns
         -------
@@ -222,8 +224,10 @@ class Fit:
         from villard.modeling.scan import scan
 
         likelihood, models, parameters = _bind_scan(datasets, [parameter])
-        values = [_scan_values(parameter, parameters[0])]
-        return scan(likelihood, models, parameters, values, reoptimize)
+        points = _scan_values(parameter, parameters[0]) if values is None else np.array(values, dtype=float)
+        if points.ndim != 1 or not np.all(np.isfinite(points)):
+            raise FitSetupError(f"values: expected finite numbers in one dimension, found {values!r}")
+        return scan(likelihood, models, parameters, [points], reoptimize)
 
     def stat_surface(
         self, datasets: Any, x: Parameter | str, y: Parameter | str, reoptimize: bool = False
@@ -257,6 +261,7 @@ class Fit:
         y: Parameter | str,
         numpoints: int = 10,
         sigma: float = 1,
+        reoptimize: bool = True,
     ) -> dict[str, Any]:
         """Trace the curve on which the refitted statistic is sigma² above its minimum.
 
@@ -273,6 +278,9 @@ class Fit:
             Number of points; the first is repeated at the end.
         sigma : float
             Square root of the rise of the statistic.
+        reoptimize : bool
+            Whether the other parameters are refitted; otherwise they stay, and the minimum is that of these
+            two alone.
 
         Returns
         -------
@@ -285,7 +293,7 @@ class Fit:
         _check_sigma(sigma)
         options = self._interval_options()
         likelihood, models, parameters = _bind_scan(datasets, [x, y])
-        return contour(likelihood, models, parameters, numpoints, sigma, **options)
+        return contour(likelihood, models, parameters, numpoints, sigma, reoptimize, **options)
 
 
 def _options(options: Mapping[str, Any], allowed: Mapping[str, Any], name: str) -> dict[str, Any]:

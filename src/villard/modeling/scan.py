@@ -164,15 +164,18 @@ def contour(
     parameters: list[Parameter],
     numpoints: int = 10,
     sigma: float = 1,
+    reoptimize: bool = True,
     tol: float = 1e-6,
 ) -> dict[str, Any]:
-    """Return points of the curve on which the refitted statistic rises by sigma²."""
+    """Return points of the curve on which the (refitted) statistic rises by sigma²."""
     if numpoints < 3:
         raise FitSetupError(f"A contour needs at least 3 points, found numpoints={numpoints}")
     columns = [likelihood.column(p) for p in parameters]
-    rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), True)
+    rays = _Rays(likelihood, columns, np.zeros((numpoints, 2)), reoptimize)
     inward = rays.inward()
-    root: Array = np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, True)).astype(float)
+    root: Array = np.linalg.cholesky(_covariance(likelihood, rays.best.theta, columns, reoptimize)).astype(
+        float
+    )
     rays.directions = _directions(root, inward, numpoints)
     distance, done, limited = rays.solve(sigma**2, tol)
     distance = np.where(done | limited, distance, np.nan)
@@ -183,7 +186,7 @@ def contour(
     names = [models.unique_name(p) for p in parameters]
     result: dict[str, Any] = {name: values[closed, c] for name, c in zip(names, columns, strict=True)}
     result["success"] = bool(done.all())
-    result["message"] = _message(done, limited, [p.name for p in parameters])
+    result["message"] = _message(done, limited, [p.name for p in parameters], reoptimize)
     at_limit = [p.name for p, side in zip(parameters, inward, strict=True) if side]
     if at_limit:
         closing = f"The minimum lies at a limit of {' and '.join(at_limit)}, which closes the curve."
@@ -224,9 +227,12 @@ def _directions(root: Array, inward: Array, n: int) -> Array:
     return np.concatenate([directions, np.zeros((1, 2))]) if is_corner else directions
 
 
-def _message(done: NDArray[np.bool_], limited: NDArray[np.bool_], names: list[str]) -> str:
+def _message(
+    done: NDArray[np.bool_], limited: NDArray[np.bool_], names: list[str], reoptimize: bool = True
+) -> str:
     if done.all():
-        return "Every point lies on the refitted likelihood at the level asked for."
+        which = "refitted likelihood" if reoptimize else "likelihood with the others fixed"
+        return f"Every point lies on the {which} at the level asked for."
     where = " or ".join(names)
     parts = []
     if limited.any():
