@@ -41,7 +41,7 @@ def test_point_source_at_a_pixel_centre_without_psf() -> None:
     toy = dataset(models=point())
     npred = toy.npred_signal().data
     np.testing.assert_allclose(npred.sum(axis=(1, 2)), flux() * AREA_TIME, rtol=1e-9)
-    np.testing.assert_allclose(npred.max(axis=(1, 2)), npred.sum(axis=(1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(npred.max(axis=(1, 2)), npred.sum(axis=(1, 2)), rtol=1e-7)
     x, y = IMAGE.skydir_to_pix(toy.models["point"].spatial_model.position)
     assert np.unravel_index(np.argmax(npred[0]), npred[0].shape) == (round(float(y)), round(float(x)))
 
@@ -180,6 +180,14 @@ def test_fake_counts_are_poisson() -> None:
     assert abs(chi.mean()) < 4 / np.sqrt(n)
     # The variance of the squared pull of a Poisson number is 2 + 1/μ.
     assert abs(np.mean(chi**2) - 1) < 4 * np.sqrt(np.mean(2 + 1 / npred) / n)
+
+
+def test_fake_needs_means() -> None:
+    background = cube(1.0)
+    background.data[0, 0, 0] = np.nan
+    toy = dataset(background=background)
+    with pytest.raises(DataError, match="'toy': expected predicted counts from 0 on, found nan"):
+        toy.fake(0)
 
 
 def test_fit_of_simulated_counts() -> None:

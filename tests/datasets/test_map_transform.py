@@ -79,7 +79,7 @@ def test_stack_adds_counts_and_predictions(geom: WcsGeom | None) -> None:
     # Exact in sum as long as the source lies inside, and in shape up to the mean of two PSFs' shapes.
     rtol = 1e-4 if geom is None else 1e-2
     np.testing.assert_allclose(npred.sum(axis=(1, 2)), expected.sum(axis=(1, 2)), rtol=rtol)
-    np.testing.assert_allclose(npred, expected, atol=0.03 * expected.max())
+    np.testing.assert_allclose(npred, expected, atol=0.05 * expected.max())
 
 
 def test_stack_of_two_is_the_double() -> None:

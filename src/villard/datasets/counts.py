@@ -302,7 +302,18 @@ class CountsDataset(Dataset):
         """
         rng = get_random_state(random_state)
         npred = self.npred()
-        self.counts = npred.copy(data=rng.poisson(npred.data).astype(float))
+        self.counts = npred.copy(data=rng.poisson(self._means(npred.data)).astype(float))
+
+    def _means(self, npred: Array) -> Array:
+        """Return predicted counts as the means of random ones, which can't be negative or NaN."""
+        # Convolutions leave traces of rounding on both sides of 0.
+        if not np.all(npred >= -1e-12 * np.max(npred, initial=0.0)):
+            bad = ~(npred >= 0)
+            raise DataError(
+                f"Dataset {self.name!r}: expected predicted counts from 0 on, found {npred[bad][0]:g} and "
+                f"{np.sum(bad)} such values in all"
+            )
+        return np.maximum(npred, 0.0)
 
     # Text and tables
 

@@ -29,7 +29,7 @@ def check_sky(value: Map, others: Mapping[str, Map | None], where: str) -> None:
 def _expect(value: Any, names: Iterable[str], where: str) -> None:
     import villard.irf
 
-    classes = [getattr(villard.irf, name) for name in names if name in villard.irf.__all__]
+    classes = [getattr(villard.irf, name) for name in names]
     if not isinstance(value, tuple(classes)):
         raise DataError(f"{where}: expected a {' or '.join(names)}, found {type(value).__name__}")
 

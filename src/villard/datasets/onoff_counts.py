@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from villard.datasets.core import get_random_state
 from villard.datasets.plot import poisson_interval
 from villard.datasets.slots import CountsMap
-from villard.exceptions import DataError
+from villard.exceptions import DataError, ModelError
 from villard.likelihood.predict import stat_array
 from villard.likelihood.statistics import get_wstat_mu_bkg
 from villard.maps import Map
@@ -79,6 +79,11 @@ class OnOffCounts:
 
     def _data_arrays(self: Any) -> dict[str, Array]:
         self._require("counts", "counts_off", "acceptance", "acceptance_off")
+        if self._background_model is not None:
+            raise ModelError(
+                f"Dataset {self.name!r} measures its background by off counts, which the model "
+                f"{self._background_model.name!r} can't scale"
+            )
         return {
             "counts": self._plain("counts"),
             "counts_off": self._plain("counts_off"),
@@ -129,7 +134,7 @@ class OnOffCounts:
             )
         expected = np.divide(background, alpha, out=np.zeros_like(background), where=background > 0)
         signal = self.npred_signal().data.reshape(-1)
-        self.counts = self._as_map(rng.poisson(signal + background).astype(float))
+        self.counts = self._as_map(rng.poisson(self._means(signal + background)).astype(float))
         self.counts_off = self._as_map(rng.poisson(expected).astype(float))
 
     # Rebinning and stacking
