@@ -32,7 +32,8 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
     """Morphology given as a map, with or without an axis of energy.
 
     Between pixel centres values are interpolated, outside the map they are zero, as they are beyond the
-    outermost edges of energy. In the outer half of the outermost pixels and bins the slope goes on.
+    outermost edges of energy. In the outer half of the outermost pixels and bins the slope goes on, but not
+    below zero if no value is.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         sky = self._directions(_angle("lon", lon), _angle("lat", lat))
         if not self.is_energy_dependent:
             values = self._map.interp_by_coord({"skycoord": sky}, values_scale=self.values_scale)
-            return u.Quantity(np.nan_to_num(values, nan=0.0), self.output_unit)
+            return u.Quantity(self._kept(values), self.output_unit)
         if energy is None:
             raise ModelError(f"{type(self).__name__}: the template depends on energy, which is missing")
         energy = u.Quantity(energy)
@@ -228,12 +229,17 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
             values = self._map.interp_by_coord(coord, values_scale="log")
         else:
             values = self._power_law(sky, energy)
-        values = np.nan_to_num(values, nan=0.0)
+        values = self._kept(values)
         fill = self._options.get("fill_value", 0.0)
         if fill is not None:
             bounds = axis.edges[[0, -1]]
             values = np.where((energy >= bounds[0]) & (energy <= bounds[1]), values, fill)
         return u.Quantity(values, self.output_unit)
+
+    def _kept(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Make zero of what is outside the map, and of what only a slope leads below zero."""
+        values = np.nan_to_num(values, nan=0.0)
+        return np.maximum(values, 0.0) if np.min(self._map.data) >= 0 else values
 
     def _directions(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> "SkyCoord":
         """Return directions on the map as it is in its file, before it was moved."""
