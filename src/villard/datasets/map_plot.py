@@ -88,8 +88,8 @@ class MapPlots:
             See `MapDataset.residuals`.
         smooth_kernel : {"gauss", "disk", "box"}
             Shape of the kernel.
-        smooth_radius : `~astropy.units.Quantity`, str or float
-            Its width, as an angle or in pixels.
+        smooth_radius : `~astropy.units.Quantity`, str, float or None
+            Its width, as an angle or in pixels; `None` or 0 not to smooth.
         **kwargs
             For `~villard.maps.WcsNDMap.plot`.
 
@@ -117,7 +117,7 @@ class MapPlots:
         images = []
         for cube in (counts, self.npred()):
             image = np.where(selected, cube.data.astype(float), 0.0).sum(axis=0)
-            images.append(WcsNDMap(self._geom.to_image(), data=image).smooth(_width(radius), kernel))
+            images.append(_smoothed(WcsNDMap(self._geom.to_image(), data=image), radius, kernel))
         return self._compute_residuals(*images, method)
 
     def plot_residuals_spectral(
@@ -207,7 +207,7 @@ class MapPlots:
             image = self._safe_image(key)
             if image is not None:
                 if key == "excess":
-                    image = image.smooth(_width("0.1 deg"))
+                    image = _smoothed(image, "0.1 deg", "gauss")
                 self._panel(figure, place, title, image)
         if self.exposure is not None:
             axis = self.exposure.geom.axes["energy_true"]
@@ -258,5 +258,7 @@ class MapPlots:
         ax.set_title("Energy dispersion")
 
 
-def _width(radius: Any) -> Any:
-    return u.Quantity(radius) if isinstance(radius, str) else radius
+def _smoothed(image: WcsNDMap, radius: Any, kernel: str) -> WcsNDMap:
+    width = u.Quantity(radius) if isinstance(radius, str) else radius
+    is_none = width is None or (np.isscalar(width) and width == 0)
+    return image if is_none else image.smooth(width, kernel)
