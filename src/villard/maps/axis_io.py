@@ -73,7 +73,9 @@ def axis_from_bounds(
         )
     if not (np.all(np.isfinite(lower)) and np.all(np.isfinite(upper))):
         raise FileFormatError(f"{where}: bin bounds must be finite numbers")
-    gap = np.abs(lower[1:] - upper[:-1]) > _ADJACENT * np.abs(upper[:-1])
+    # Where an edge is meant to be 0, the width of the bin is the measure.
+    size = np.maximum(np.abs(upper[:-1]), np.abs(upper[:-1] - lower[:-1]))
+    gap = np.abs(lower[1:] - upper[:-1]) > _ADJACENT * size
     if np.any(gap):
         i = int(np.argmax(gap))
         raise FileFormatError(

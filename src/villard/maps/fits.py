@@ -212,12 +212,18 @@ def column_unit(hdu: fits.BinTableHDU, name: str, default: u.UnitBase, where: st
     unit = _UNITS.get(text.lower())
     if unit is None:
         try:
-            unit = parse_unit(text, place)
+            unit = parse_unit(_one_slash(text), place)
         except UnitsError as error:
             raise FileFormatError(str(error)) from error
     if not unit.is_equivalent(default):
         raise FileFormatError(f"{place}: expected a unit like {default}, found {text!r}")
     return unit
+
+
+def _one_slash(text: str) -> str:
+    """Write "1/s/MeV/sr", which some files have and FITS doesn't know, as "1/(s.MeV.sr)"."""
+    first, *rest = text.split("/")
+    return text if len(rest) < 2 or "(" in text else f"{first or 1}/({'.'.join(rest)})"
 
 
 def fits_unit(unit: u.UnitBase) -> str:

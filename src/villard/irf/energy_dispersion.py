@@ -1,0 +1,148 @@
+"""Energy dispersion as a table of true energy, ratio of energies, and offset."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from villard.irf.edisp_kernel import EDispKernel
+from villard.irf.migra import gauss_table, kernel_matrices
+from villard.irf.table import IRF
+from villard.maps.axis import MapAxis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["EnergyDispersion2D"]
+
+
+class EnergyDispersion2D(IRF):
+    """Probability density of migra = E / E_true with the axes "energy_true", "migra" and "offset".
+
+    Parameters are as for `IRF`. Files of some observatories have other densities than those with the
+    integral 1, so they are normalised (see `normalized`) wherever they are used, other than in `evaluate`.
+    """
+
+    tag = "edisp_2d"
+    required_axes = ("energy_true", "migra", "offset")
+
+    @classmethod
+    def from_gauss(
+        cls,
+        energy_axis_true: MapAxis,
+        migra_axis: MapAxis,
+        offset_axis: MapAxis,
+        sigma: ArrayLike,
+        bias: ArrayLike = 0.0,
+    ) -> EnergyDispersion2D:
+        """Make a table in which migra has a Gaussian distribution, the same for all offsets.
+
+        Parameters
+        ----------
+        energy_axis_true, migra_axis, offset_axis : `~villard.maps.MapAxis`
+            Axes.
+        sigma, bias : float or array-like
+            Width, and mean less 1, the same or one per true energy.
+
+        Examples
+        --------
+        >>> true = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2, name="energy_true")
+        >>> migra = MapAxis.from_bounds(0, 3, nbin=100, name="migra")
+        >>> offset = MapAxis.from_nodes([0, 2] * u.deg, name="offset")
+        >>> edisp = EnergyDispersion2D.from_gauss(true, migra, offset, sigma=0.2)
+        >>> edisp.to_edisp_kernel(offset=1 * u.deg).pdf_matrix.round(2)
+        array([[0.99, 0.  ],
+               [0.01, 0.99]])
+        """
+        data = gauss_table(migra_axis.edges.value, sigma, bias, energy_axis_true.nbin)
+        data = np.repeat(data[..., np.newaxis], offset_axis.nbin, axis=-1)
+        return cls([energy_axis_true, migra_axis, offset_axis], data)
+
+    @cached_property
+    def normalized(self) -> EnergyDispersion2D:
+        """The table with the integral 1 over migra for each energy and offset, unless it is all zero."""
+        widths = self.axes["migra"].bin_width.value[:, np.newaxis]
+        total = np.sum(self.data * widths, axis=1, keepdims=True)
+        data = np.divide(self.data, total, out=np.zeros(self.data.shape), where=total > 0)
+        return EnergyDispersion2D(self.axes, data, meta=self.meta)
+
+    def densities(self, energy_true: u.Quantity, offset: u.Quantity) -> NDArray[np.float64]:
+        """Return normalised densities at the centres of migra.
+
+        Parameters
+        ----------
+        energy_true, offset : `~astropy.units.Quantity`
+            True energies, shape (n,), and offsets, shape (m,).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Densities, shape (n, n_migra, m); zero beyond the axes of the table.
+        """
+        values = self.normalized.evaluate(
+            energy_true=u.Quantity(energy_true)[:, np.newaxis, np.newaxis],
+            migra=self.axes["migra"].center[:, np.newaxis],
+            offset=u.Quantity(offset),
+        )
+        return np.asarray(values.value)
+
+    def to_edisp_kernel(
+        self, offset: u.Quantity, energy_axis_true: MapAxis | None = None, energy_axis: MapAxis | None = None
+    ) -> EDispKernel:
+        """Return the matrix at an offset.
+
+        Parameters
+        ----------
+        offset : `~astropy.units.Quantity`
+            Offset from the pointing.
+        energy_axis_true : `~villard.maps.MapAxis`, optional
+            True energies; those of the table by default.
+        energy_axis : `~villard.maps.MapAxis`, optional
+            Reconstructed energies; the edges of the true energies by default.
+        """
+        true = self.axes["energy_true"] if energy_axis_true is None else energy_axis_true
+        if energy_axis is None:
+            energy_axis = true.to_node_type("edges")
+        density = self.densities(true.center, np.atleast_1d(u.Quantity(offset)))
+        migra = self.axes["migra"].edges.value
+        matrix = kernel_matrices(density, migra, true.center_engine, energy_axis.edges_engine)
+        return EDispKernel([true, energy_axis.rename("energy")], matrix[..., 0])
+
+    def plot_migration(
+        self,
+        ax: Axes | None = None,
+        offset: u.Quantity = 1 * u.deg,
+        energy_true: u.Quantity | None = None,
+        **kwargs: Any,
+    ) -> Axes:
+        """Plot densities against migra.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot; the current axes by default.
+        offset : `~astropy.units.Quantity`
+            Offset.
+        energy_true : `~astropy.units.Quantity`, optional
+            True energies; by default some of those of the table.
+        **kwargs
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        axis = self.axes["energy_true"]
+        if energy_true is None:
+            energy_true = axis.center[np.unique(np.linspace(0, axis.nbin - 1, 5).round().astype(int))]
+        energies = np.atleast_1d(u.Quantity(energy_true))
+        rows = self.densities(energies, np.atleast_1d(u.Quantity(offset)))[..., 0]
+        for energy, row in zip(energies, rows, strict=True):
+            ax.plot(self.axes["migra"].center.value, row, **({"label": f"{energy:.3g}"} | kwargs))
+        ax.set_xlabel("Energy / true energy")
+        ax.set_ylabel("Probability density")
+        ax.legend()
+        return ax
