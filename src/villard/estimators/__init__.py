@@ -7,6 +7,7 @@ _EXPORTS = {
     "FluxMaps": "flux_maps",
     "FluxPoints": "flux_points",
     "FluxPointsEstimator": "flux_points_estimator",
+    "TSMapEstimator": "ts_map",
     "find_peaks": "peaks",
 }
 

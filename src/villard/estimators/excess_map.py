@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.estimators.flux_maps import FluxMaps
-from villard.estimators.map_data import EnergyGroups, MapData, as_datasets
+from villard.estimators.map_data import EnergyGroups, MapData, as_datasets, joined_gti
 from villard.estimators.settings import energy_edges_or_none, positive, positive_angle, selection
 from villard.exceptions import ConfigError, DataError
 from villard.maps import WcsNDMap
@@ -138,7 +138,7 @@ class ExcessMapEstimator:
         geom = items[0].counts.geom.to_image().to_cube([groups.axis])
         maps = {name: WcsNDMap(geom, data=np.stack([r[name] for r in results])) for name in results[0]}
         meta = {"n_sigma": self.n_sigma, "n_sigma_ul": self.n_sigma_ul}
-        return FluxMaps(maps, reference_model=reference, meta=meta)
+        return FluxMaps(maps, reference, meta, joined_gti(items))
 
     def _reference(self) -> Any:
         from villard.modeling.models import PowerLawSpectralModel, SkyModel

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from villard.exceptions import DataError
 from villard.maps import MapAxis, WcsGeom
 
-__all__ = ["EnergyGroups", "MapData", "as_datasets", "exposure_on_pixels"]
+__all__ = ["EnergyGroups", "MapData", "as_datasets", "exposure_on_pixels", "joined_gti"]
 
 Array = NDArray[np.float64]
 
@@ -211,3 +211,14 @@ def exposure_on_pixels(exposure: Any, geom: WcsGeom) -> Array:
     # Where the projection of the counts has no sky nothing is counted.
     pixels = np.stack([np.nan_to_num(y, nan=-1.0), np.nan_to_num(x, nan=-1.0)])
     return np.stack([ndimage.map_coordinates(image, pixels, order=1, mode="nearest") for image in cube])
+
+
+def joined_gti(datasets: Sequence[Any]) -> Any:
+    """Return the good time intervals of all datasets, or `None` if one has none."""
+    intervals = [getattr(dataset, "gti", None) for dataset in datasets]
+    if any(gti is None for gti in intervals):
+        return None
+    joined: Any = intervals[0]
+    for gti in intervals[1:]:
+        joined = joined.stack(gti)
+    return joined
