@@ -268,3 +268,45 @@ def test_datasets_of_gammapy(gammapy_data):
     assert psf.has_single_spatial_bin
     assert psf.psf_map.data.shape == (11, 130, 1, 1)
     assert edisp.edisp_map.data.shape == (12, 11, 1, 1)
+
+
+def test_downsample_weights_by_exposure(varying):
+    exposure = np.ones((3, 1, 3, 4))
+    exposure[..., 1::2] = 3
+    geom = GEOM.crop((0, 0))
+    psf = with_exposure(varying, exposure)
+    psf = psf.cutout(geom.center_skydir, (4, 2) * u.deg, min_npix=1)
+    small = psf.downsample(2)
+    assert small.psf_map.data.shape == (3, 30, 1, 2)
+    pixels = psf.psf_map.data
+    np.testing.assert_allclose(
+        small.psf_map.data[..., 0, 0], 0.25 * pixels[..., 0, 0] + 0.75 * pixels[..., 0, 1]
+    )
+    np.testing.assert_allclose(small.exposure_map.data, 2)
+
+
+@pytest.mark.parametrize("gamma", [1.5, 3.0])
+def test_king(gamma):
+    """P(<θ) = 1 - (1 + θ² / 2γσ²)^(1 - γ), less what is beyond the table."""
+    sigma = 0.05
+    psf = PSFMap.from_king(ENERGY_TRUE, sigma=sigma * u.deg, gamma=gamma)
+    radius = np.array([0.5, 1, 2, 5]) * sigma
+    end = psf.rad_axis.edges[-1].to_value("deg")
+    inside, whole = (1 - (1 + (r / sigma) ** 2 / (2 * gamma)) ** (1 - gamma) for r in (radius, end))
+    found = psf.containment(radius * u.deg, 2 * u.TeV).value
+    np.testing.assert_allclose(found, inside / whole, rtol=2e-3)
+    assert whole > (0.999 if gamma > 2 else 0.995)
+
+
+@pytest.mark.parametrize(("sigma", "gamma"), [(-1, 2), (0.1, 1.0), (0.1, np.nan), (0.1, [2, 3])])
+def test_king_needs_a_shape(sigma, gamma):
+    with pytest.raises(DataError, match=r"PSFMap: expected (sigma|gamma) above"):
+        PSFMap.from_king(ENERGY_TRUE, sigma=sigma * u.deg, gamma=gamma)
+
+
+def test_from_function_is_normalised():
+    psf = PSFMap.from_function(ENERGY_TRUE, RAD, lambda e, r: 7 * np.exp(-0.5 * (r / (0.1 * u.deg)) ** 2))
+    gauss = PSFMap.from_gauss(ENERGY_TRUE, RAD, sigma=0.1 * u.deg)
+    np.testing.assert_allclose(psf.radial_profile()[1], gauss.radial_profile()[1], rtol=2e-4)
+    with pytest.raises(DataError, match="can't be negative"):
+        PSFMap.from_function(ENERGY_TRUE, RAD, lambda e, r: np.sin(100 * r.value))

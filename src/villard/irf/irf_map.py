@@ -180,6 +180,31 @@ class IRFMap:
             exposure = exposure.copy(geom=irf_map.geom.squash(self.required_axes[0]))
         return self._new(irf_map, exposure)
 
+    def downsample(self, factor: int, weights: Map | None = None) -> Self:
+        """Return the responses averaged over ``factor`` × ``factor`` pixels, weighted by exposure.
+
+        Parameters
+        ----------
+        factor : int
+            Number of pixels, which must divide that of the map.
+        weights : `~villard.maps.Map`, optional
+            Factors of the exposure, such as a mask.
+        """
+        if not isinstance(self._irf_map, WcsNDMap):
+            return self.copy()
+        exposure = self._exposure_map
+        share = np.ones((1, 1, 1, 1)) if exposure is None else exposure.data
+        if weights is not None:
+            share = share * np.asarray(weights.data, dtype=float)
+        share = np.broadcast_to(share, (self._irf_map.data.shape[0], 1, *self._irf_map.geom.spatial_shape))
+        total = Map.from_geom(self._irf_map.geom.squash(self.required_axes[0]), data=share)
+        sums = self._irf_map.copy(data=self._irf_map.data * share).downsample(factor)
+        total_sums = total.downsample(factor).data  # type: ignore[attr-defined]
+        data = np.divide(sums.data, total_sums, out=np.zeros(sums.data.shape), where=total_sums > 0)
+        if exposure is not None:
+            exposure = exposure.downsample(factor, preserve_counts=False)  # type: ignore[attr-defined]
+        return self._new(sums.copy(data=data), exposure)
+
     def to_region_nd_map(self, region: Any = None) -> Self:
         """Return one response for all positions: that at a direction, or weighted by exposure in a region.
 

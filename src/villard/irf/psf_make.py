@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
+from numpy.typing import ArrayLike
 
+from villard.exceptions import DataError
 from villard.irf.irf_map import in_all_pixels
-from villard.irf.psf_table import RadialShape
-from villard.maps.axis import MapAxis
+from villard.irf.psf_table import KingShape, RadialShape
+from villard.maps.axis import MapAxis, value_in
 
 if TYPE_CHECKING:
     from villard.irf.psf_map import PSFMap
     from villard.maps.geom import Geom
 
-__all__ = ["default_rad_axis", "psf_map_from_shapes"]
+__all__ = ["default_rad_axis", "king_shapes", "psf_map_from_shapes"]
 
 _MAX_BINS = 1000
 
@@ -61,3 +63,21 @@ def psf_map_from_shapes(
     theta = rad_axis.center.to_value("rad")
     values = np.array([shape.evaluate(theta) for shape in shapes])
     return PSFMap(in_all_pixels(geom, [rad_axis, energy_axis_true], values, "sr-1"))
+
+
+def king_shapes(sigma: u.Quantity, gamma: ArrayLike, n_energies: int) -> tuple[list[KingShape], float, float]:
+    """Return King's profiles, and the step and reach (rad) of a table of them; see `PSFMap.from_king`."""
+    widths, powers = value_in(sigma, u.rad, "PSFMap, sigma"), np.asarray(gamma, dtype=float)
+    for name, values, limit in (("sigma", widths, 0.0), ("gamma", powers, 1.0)):
+        good = np.isfinite(values) & (values > limit)
+        if values.shape not in {(), (n_energies,)} or not np.all(good):
+            raise DataError(
+                f"PSFMap: expected {name} above {limit:g}, the same or one for each of {n_energies} "
+                f"energies, found {values}"
+            )
+    pairs = zip(np.broadcast_to(widths, n_energies), np.broadcast_to(powers, n_energies), strict=True)
+    shapes = [KingShape(width, power) for width, power in pairs]
+    theta = np.geomspace(1e-6, np.radians(20), 2000)
+    inside = np.array([shape.outside(theta) < 1e-4 for shape in shapes])
+    reach = max(theta[row.argmax()] if row.any() else theta[-1] for row in inside)
+    return shapes, float(reach) / _MAX_BINS, float(reach)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError
-from villard.irf.irf_map import IRFMap
+from villard.irf.irf_map import IRFMap, in_all_pixels
 from villard.irf.psf_table import GaussShape, RadialTable
 from villard.irf.weights import spectrum_weights
 from villard.maps.axis import RTOL, MapAxis, value_in
@@ -102,6 +103,70 @@ class PSFMap(IRFMap):
         return psf_map_from_shapes(
             shapes, energy_axis_true, rad_axis, step=float(values.min()) / 4, reach=reach, geom=geom
         )
+
+    @classmethod
+    def from_king(
+        cls,
+        energy_axis_true: MapAxis,
+        rad_axis: MapAxis | None = None,
+        sigma: u.Quantity = 0.1 * u.deg,
+        gamma: ArrayLike = 2.0,
+        geom: Geom | None = None,
+    ) -> PSFMap:
+        """Make a map of King's profiles, see `PSFKing`.
+
+        Parameters
+        ----------
+        energy_axis_true, geom
+            As for `from_gauss`.
+        rad_axis : `~villard.maps.MapAxis`, optional
+            Angles; by default 1000 in equal steps up to where 99.99 % are contained at all energies, or
+            20 deg. What lies beyond the axis is lost, because what is within is normalised.
+        sigma : `~astropy.units.Quantity`
+            Width, the same or one per energy.
+        gamma : float or array-like
+            Power of the tail, above 1, the same or one per energy.
+        """
+        from villard.irf.psf_make import king_shapes, psf_map_from_shapes
+
+        shapes, step, reach = king_shapes(sigma, gamma, energy_axis_true.nbin)
+        return psf_map_from_shapes(shapes, energy_axis_true, rad_axis, step, reach, geom)
+
+    @classmethod
+    def from_function(
+        cls,
+        energy_axis_true: MapAxis,
+        rad_axis: MapAxis,
+        function: Callable[[u.Quantity, u.Quantity], ArrayLike],
+        geom: Geom | None = None,
+    ) -> PSFMap:
+        """Make a map of any function.
+
+        Parameters
+        ----------
+        energy_axis_true, rad_axis : `~villard.maps.MapAxis`
+            Axes.
+        function : callable
+            Takes energies and angles to the source that broadcast against each other; returns numbers or
+            quantities that are proportional to the probability per solid angle.
+        geom : `~villard.maps.Geom`, optional
+            Pixels; one response for all positions by default.
+
+        Examples
+        --------
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2, name="energy_true")
+        >>> rad = MapAxis.from_bounds(0 * u.deg, 1 * u.deg, nbin=100, name="rad")
+        >>> def exponential(energy, angle):
+        ...     return np.exp(-(angle / (0.05 * u.deg)).to_value("") * np.sqrt(energy / u.TeV).value)
+        >>> PSFMap.from_function(axis, rad, exponential).containment(0.2 * u.deg, 5.6 * u.TeV).round(4)
+        <Quantity 0.9991>
+        """
+        energy = energy_axis_true.center[:, np.newaxis]
+        values = np.asarray(u.Quantity(function(energy, rad_axis.center)).value, dtype=float)
+        values = np.broadcast_to(values, (energy_axis_true.nbin, rad_axis.nbin))
+        psf = cls(in_all_pixels(geom, [rad_axis, energy_axis_true], values, "sr-1"))
+        psf.normalize()
+        return psf
 
     @classmethod
     def from_geom(cls, geom: Geom) -> PSFMap:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError
 
-__all__ = ["GaussShape", "RadialShape", "RadialTable"]
+__all__ = ["GaussShape", "KingShape", "RadialShape", "RadialTable"]
 
 Array = NDArray[np.float64]
 
@@ -219,3 +219,35 @@ class GaussShape:
     def outside(self, theta: ArrayLike) -> Array:
         """Return the integral beyond angles (rad)."""
         return np.exp(-0.5 * _t(theta) / self.sigma**2)
+
+
+class KingShape:
+    r"""King's profile :math:`\frac{1}{2\pi\sigma^2} (1 - 1/\gamma) (1 + t / 2\gamma\sigma^2)^{-\gamma}`.
+
+    It is normalised on the sphere. King 1962, AJ 67, 471, in the notation of the GADF formats.
+
+    Parameters
+    ----------
+    sigma : float
+        Width (rad).
+    gamma : float
+        Power, above 1.
+    """
+
+    def __init__(self, sigma: float, gamma: float) -> None:
+        self.sigma, self.gamma = float(sigma), float(gamma)
+        self.theta_max = float(np.pi)
+        self._norm = 1 - self._beyond(np.asarray(4.0))
+
+    def _beyond(self, t: Array) -> Array:
+        return (1 + t / (2 * self.gamma * self.sigma**2)) ** (1 - self.gamma)
+
+    def evaluate(self, theta: ArrayLike) -> Array:
+        """Return the value (sr-1) at angles (rad)."""
+        base = 1 + _t(theta) / (2 * self.gamma * self.sigma**2)
+        scale = (1 - 1 / self.gamma) / (2 * np.pi * self.sigma**2 * self._norm)
+        return np.asarray(scale * base**-self.gamma)
+
+    def outside(self, theta: ArrayLike) -> Array:
+        """Return the integral beyond angles (rad)."""
+        return np.asarray((self._beyond(_t(theta)) - 1 + self._norm) / self._norm)
