@@ -23,7 +23,7 @@ BAD_INPUT = 2
 
 app = typer.Typer(
     name="villard",
-    help="Gamma-ray spectra: fits on one compiled likelihood with exact derivatives.",
+    help="Gamma-ray spectra and maps: fits on one compiled likelihood with exact derivatives.",
     epilog="Exit codes: 0 done, 1 a fit failed, 2 wrong input or usage.",
     no_args_is_help=True,
     add_completion=False,
@@ -90,6 +90,85 @@ def fit(
         from villard.config import read_config
 
         _run(read_config(config), folder, overwrite)
+
+
+@app.command()
+def tsmap(
+    datasets: Annotated[
+        list[Path], typer.Argument(help="Cubes of counts: FITS files, or a YAML file of datasets.")
+    ],
+    models: Annotated[
+        Path | None, typer.Option("--models", "-m", help="YAML file of the models of what is known.")
+    ] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit these models first.")] = False,
+    index: Annotated[float, typer.Option(help="Index of the source's power law.")] = 2.0,
+    sigma: Annotated[float, typer.Option(min=0, help="Its extension (deg); 0 for a point source.")] = 0.0,
+    energy_min: Annotated[str | None, typer.Option(help="Lowest energy to use, such as '1 TeV'.")] = None,
+    energy_max: Annotated[str | None, typer.Option(help="Highest energy to use.")] = None,
+    kernel_width: Annotated[
+        float | None, typer.Option(help="Width of the square in which data are compared (deg).")
+    ] = None,
+    downsample: Annotated[int | None, typer.Option(min=1, help="Fit only each n-th pixel.")] = None,
+    sum_energies: Annotated[
+        bool, typer.Option("--sum-energies", help="Add up all energies to an image, instead of fitting them.")
+    ] = False,
+    threshold: Annotated[float, typer.Option(help="Least significance of peaks (sigma).")] = 5.0,
+    min_distance: Annotated[float, typer.Option(min=0, help="Least distance of two peaks (deg).")] = 0.3,
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="Where results go.")] = Path("villard-tsmap"),
+    plots: Annotated[bool, typer.Option(help="Whether to plot.")] = True,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Search cubes of counts for sources: fit one at each pixel.
+
+    Writes the maps as FITS, the peaks as ECSV and a plot of both into one folder.
+    """
+    with _clean_errors(debug):
+        from villard.analysis.run import read_datasets
+        from villard.analysis.tsmap import TSMapSettings, run_tsmap, write_tsmap
+        from villard.analysis.write import check_folder
+        from villard.config import energy_range
+        from villard.modeling.models import Models
+        from villard.utils.paths import make_path
+
+        settings = TSMapSettings(
+            index=index,
+            sigma=sigma,
+            energy_range=energy_range(energy_min, energy_max),
+            kernel_width=kernel_width,
+            downsampling_factor=downsample,
+            joint_energies=not sum_energies,
+            threshold=threshold,
+            min_distance=min_distance,
+            fit=fit,
+        )
+        target = check_folder(folder, overwrite)
+        with _console(stderr=True).status("Reading data and models …") as status:
+            data = read_datasets(make_path(path) for path in datasets)
+            if models is not None:
+                data.models = Models.read(models)
+            result = run_tsmap(data, settings, lambda message: status.update(f"{message} …"))
+            paths = write_tsmap(result, target, plots=plots, overwrite=overwrite)
+        _print_peaks(result.peaks, threshold, result.maps.geom.frame == "galactic")
+        typer.echo(f"Wrote {len(paths)} files to {folder}{'' if str(folder).endswith('/') else '/'}")
+
+
+def _print_peaks(peaks: Any, threshold: float, is_galactic: bool) -> None:
+    from rich.table import Table
+
+    if not len(peaks):
+        typer.echo(f"No peak above {threshold:g} sigma")
+        return
+    table = Table(box=None, pad_edge=False)
+    position = ["glon", "glat"] if is_galactic else ["ra", "dec"]
+    names = ["sqrt_ts", *position, "flux", "flux_err", "npred_excess"]
+    for name in names:
+        unit = peaks[name].unit
+        title = name if unit is None else f"{name} [{unit.to_string('fits')}]"
+        table.add_column(title.replace(" [s-1 cm-2]", "\n[s-1 cm-2]"), justify="right", overflow="fold")
+    for row in peaks:
+        table.add_row(*(format(float(row[name]), str(peaks[name].info.format)) for name in names))
+    _console().print(table)
 
 
 @app.command()

@@ -67,7 +67,7 @@ from villard.exceptions import ConfigError
 from villard.utils.names import nearest
 from villard.utils.paths import make_path
 
-__all__ = ["AnalysisConfig", "read_config"]
+__all__ = ["AnalysisConfig", "energy_range", "read_config"]
 
 
 def _energy(value: Any) -> u.Quantity:
@@ -264,6 +264,25 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def energy_range(energy_min: str | None, energy_max: str | None) -> tuple[Any, Any] | None:
+    """Return a range of energies given as text, with `None` for an open end; `None` if both are.
+
+    Raises
+    ------
+    ConfigError
+        If something isn't an energy, or they are reversed.
+    """
+    if energy_min is None and energy_max is None:
+        return None
+    try:
+        low, high = (None if e is None else _energy(e) for e in (energy_min, energy_max))
+        if low is not None and high is not None:
+            _increasing([low, high])
+    except ValueError as error:
+        raise ConfigError(f"Range of energies: {error}") from error
+    return low, high
 
 
 def read_config(path: str | os.PathLike[str]) -> AnalysisConfig:

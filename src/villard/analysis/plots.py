@@ -23,6 +23,11 @@ def figures(result: AnalysisResult) -> Iterator[tuple[str, Draw]]:
     """Give the name of each plot and the function that draws it into an empty figure."""
     for dataset in result.datasets:
         name = f"_{dataset.name}" if len(result.datasets) > 1 else ""
+        if hasattr(dataset, "plot_residuals_spatial"):
+            yield f"counts{name}", partial(_counts_image, dataset)
+            yield f"residuals{name}", partial(_residuals_image, dataset)
+            yield f"fit{name}", partial(_counts_spectrum, dataset)
+            continue
         if hasattr(dataset, "plot_counts"):
             yield f"counts{name}", partial(_counts, dataset)
         yield f"fit{name}", partial(_fit, dataset)
@@ -30,7 +35,9 @@ def figures(result: AnalysisResult) -> Iterator[tuple[str, Draw]]:
         return
     yield "correlation", partial(_correlation, result)
     for model in result.fit.models:
-        if getattr(model, "spectral_model", None) is not None:
+        # The spectrum of a background model is a factor, and no flux.
+        is_background = getattr(model, "is_background", False)
+        if getattr(model, "spectral_model", None) is not None and not is_background:
             yield f"butterfly_{model.name}", partial(_butterfly, result, model)
     if result.profiles:
         yield "profiles", partial(_profiles, result)
@@ -50,6 +57,71 @@ def _counts(dataset: Any, figure: Figure) -> None:
 def _fit(dataset: Any, figure: Figure) -> None:
     spectrum, residuals = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     dataset.plot_fit(spectrum, residuals)
+
+
+def _in_fit(dataset: Any, data: Any) -> Any:
+    """Bins of the fit, and zero elsewhere."""
+    return data if dataset.mask is None else data * dataset.mask.data
+
+
+def _counts_image(dataset: Any, figure: Figure) -> None:
+    """Counts and what is predicted, added up over the energies of the fit, with the same colours."""
+    width, height = dataset.geom.to_image().data_shape[::-1]
+    figure.set_size_inches(11, min(11 * 0.45 * height / width + 1.5, 10))
+    images = {
+        "Counts": dataset.counts.copy(data=_in_fit(dataset, dataset.counts.data)).sum_over_axes(),
+        "Predicted": dataset.npred().copy(data=_in_fit(dataset, dataset.npred().data)).sum_over_axes(),
+    }
+    largest = max(float(image.data.max()) for image in images.values())
+    for i, (title, image) in enumerate(images.items()):
+        ax = figure.add_subplot(1, 2, i + 1, projection=image.geom.wcs)
+        image.plot(ax=ax, stretch="sqrt", vmin=0, vmax=largest, add_cbar=True)
+        ax.set_title(title)
+
+
+def _residuals_image(dataset: Any, figure: Figure) -> None:
+    ax = figure.add_subplot(projection=dataset.geom.to_image().wcs)
+    dataset.plot_residuals_spatial(ax, method="diff/sqrt(model)")
+
+
+def _counts_spectrum(dataset: Any, figure: Figure) -> None:
+    """Counts and predictions of the whole image in each energy, and residuals."""
+    spectrum, residuals = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    edges = dataset.counts.geom.axes["energy"].edges
+    energy = np.sqrt(edges[:-1] * edges[1:]).value
+    counts, npred = (
+        _in_fit(dataset, m.data).reshape(len(energy), -1).sum(axis=1)
+        for m in (dataset.counts, dataset.npred())
+    )
+    parts = {"Predicted": npred}
+    for model in dataset.models or ():
+        if not getattr(model, "is_background", False):
+            values = _in_fit(dataset, dataset.npred_signal([model.name]).data)
+            parts[model.name] = values.reshape(len(energy), -1).sum(axis=1)
+    for name, values in parts.items():
+        style = "-" if name == "Predicted" else ":"
+        spectrum.stairs(values, edges.value, label=name, linestyle=style, baseline=None)
+    spectrum.errorbar(energy, counts, np.sqrt(counts), fmt="o", color="black", markersize=3, label="Counts")
+    spectrum.set_xscale("log")
+    spectrum.set_yscale("log")
+    positive = np.concatenate([values[values > 0] for values in parts.values()])
+    if positive.size:
+        spectrum.set_ylim(bottom=max(0.3, 0.5 * float(positive.min())))
+    spectrum.set_ylabel("Counts")
+    spectrum.legend()
+    shown = npred > 0
+    sigma = np.sqrt(npred[shown])
+    residuals.errorbar(
+        energy[shown],
+        (counts - npred)[shown] / sigma,
+        np.ones(sigma.size),
+        fmt="o",
+        color="black",
+        markersize=3,
+    )
+    residuals.axhline(0, color="0.6", linewidth=1)
+    residuals.set_xlabel(f"Energy [{edges.unit}]")
+    residuals.set_ylabel("(data - model)\n/ √model")
 
 
 def _correlation(result: AnalysisResult, figure: Figure) -> None:

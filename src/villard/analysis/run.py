@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from villard.config import AnalysisConfig, ContourConfig, SurfaceConfig
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from villard.modeling.fit_result import FitResult
     from villard.modeling.parameter import Parameter
 
-__all__ = ["AnalysisResult", "prepare", "run_analysis"]
+__all__ = ["AnalysisResult", "prepare", "read_datasets", "run_analysis"]
 
 
 @dataclass
@@ -73,7 +74,7 @@ def prepare(config: AnalysisConfig) -> Datasets:
     VillardError
         If a file can't be read, or names in the configuration don't occur in the files.
     """
-    datasets = _read_datasets(config)
+    datasets = read_datasets(config.path(name) for name in _names(config))
     if config.stack:
         datasets = Datasets([datasets.stack_reduce(name="stacked")])
     models = Models.read(config.path(config.models))
@@ -89,16 +90,52 @@ def _range_mask(dataset: Any, energy_min: u.Quantity, energy_max: u.Quantity) ->
     if isinstance(dataset, FluxPointsDataset):
         energy = dataset.data.energy_ref
         return (energy >= energy_min) & (energy <= energy_max)
-    return dataset.counts.geom.energy_mask(energy_min, energy_max)
+    mask = dataset.counts.geom.energy_mask(energy_min, energy_max)
+    # A mask that came with the data, such as one of the sky, goes on to count.
+    return mask if dataset.mask_fit is None else dataset.mask_fit & mask
 
 
-def _read_datasets(config: AnalysisConfig) -> Datasets:
-    if isinstance(config.datasets, str):
-        path = config.path(config.datasets)
+def _names(config: AnalysisConfig) -> list[str]:
+    return [config.datasets] if isinstance(config.datasets, str) else config.datasets
+
+
+def read_datasets(paths: Iterable[Path]) -> Datasets:
+    """Read datasets from files of any of the known kinds.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        YAML files in Gammapy's format, cubes of counts in one FITS file each, or OGIP files (PHA).
+
+    Returns
+    -------
+    `~villard.datasets.Datasets`
+        All datasets, in the order of the files.
+    """
+    found: list[Any] = []
+    for path in paths:
         if path.suffix in {".yaml", ".yml"}:
-            return Datasets.read(path)
-        return Datasets([SpectrumDatasetOnOff.read(path)])
-    return Datasets([SpectrumDatasetOnOff.read(config.path(name)) for name in config.datasets])
+            found += Datasets.read(path)
+        else:
+            found.append(_dataset_class(path).read(path))
+    return Datasets(found)
+
+
+def _dataset_class(path: Path) -> Any:
+    """Class of the dataset in a FITS file: a cube has its counts as an image, a spectrum as a table."""
+    from astropy.io import fits
+
+    from villard.datasets import MapDataset, MapDatasetOnOff
+
+    try:
+        with fits.open(path) as hdulist:
+            # Read only now, so that a file that is cut off is found out by the reader, which names it.
+            images = [hdu.name for hdu in hdulist if hdu.is_image and hdu.header.get("NAXIS", 0) > 1]
+    except (OSError, ValueError, TypeError, EOFError):
+        return SpectrumDatasetOnOff
+    if "COUNTS" not in images:
+        return SpectrumDatasetOnOff
+    return MapDatasetOnOff if "ACCEPTANCE" in images else MapDataset
 
 
 def _check_names(config: AnalysisConfig, models: Models) -> None:
