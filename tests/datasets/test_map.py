@@ -140,6 +140,8 @@ def test_masks_limit_the_sum_and_not_the_array() -> None:
     selected = toy.mask_safe.data & toy.mask_fit.data
     assert np.array_equal(toy.mask.data, selected)
     assert np.array_equal(toy.mask_image.data, selected.any(axis=0))
+    assert np.all(toy.mask_safe_image.data)
+    assert np.array_equal(toy.mask_fit_image.data, toy.mask_fit.data[0])
     assert toy.stat_sum() == pytest.approx(toy.stat_array()[selected].sum())
     low, high = toy.energy_range
     assert np.nanmin(low.data) == pytest.approx(10 ** (1 / 3))
@@ -217,7 +219,7 @@ def test_create() -> None:
         "geom_psf": (5, 66, 10, 15),
         "geom_edisp": (5, 3, 10, 15),
     }
-    assert empty.livetime == 0 * u.s
+    assert empty.livetime == empty.gti.time_sum == 0 * u.s
     with pytest.raises(DataError, match="expected at least one bin in mask_safe and mask_fit"):
         empty.stat_sum()
     assert empty.info_dict()["stat_sum"] == 0

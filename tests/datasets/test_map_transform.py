@@ -98,6 +98,9 @@ def test_stack_into_an_empty_dataset() -> None:
         empty.stack(toy)
     assert np.all(empty.mask_safe.data)
     np.testing.assert_allclose(empty.counts.data, runs[0].counts.data + runs[1].counts.data)
+    assert empty.gti.time_sum == 1 * u.h
+    assert empty.livetime == 200 * u.s
+    assert empty.meta_table["OBS_ID"].tolist() == [1, 2]
     for toy in (*runs, empty):
         toy.models = [point()]
     expected = sum(toy.npred().data for toy in runs)

@@ -115,6 +115,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         migra_axis: MapAxis | None = None,
         rad_axis: MapAxis | None = None,
         binsz_irf: Any = 0.2,
+        reference_time: Any = "2000-01-01",
         name: str | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -132,14 +133,18 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
             Axis "rad" of the PSF; 66 bins up to 0.66 deg by default.
         binsz_irf : float or `~astropy.units.Quantity`
             Size of the pixels of PSF and energy dispersion, in deg.
+        reference_time : `~astropy.time.Time` or str
+            Reference time of the (no) good time intervals.
         name : str, optional
             Name.
         **kwargs
             Further arguments of the class, such as ``models``.
         """
+        from villard.data.gti import GTI
         from villard.datasets.map_create import empty_parts
 
         parts = empty_parts(cls._map_names, geom, energy_axis_true, migra_axis, rad_axis, binsz_irf)
+        parts["gti"] = GTI.create([] * u.s, [] * u.s, reference_time)
         return cls(**(parts | {"name": name} | kwargs))
 
     # Response
@@ -194,6 +199,19 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
             "geom_edisp": getattr(getattr(self.edisp, "edisp_map", None), "geom", None),
         }
         return {key: value for key, value in parts.items() if value is not None}
+
+    @property
+    def mask_safe_image(self) -> WcsNDMap | None:
+        """Image that is true where a bin of any energy is in `mask_safe`; `None` without that."""
+        return self._any_energy(self.mask_safe)
+
+    @property
+    def mask_fit_image(self) -> WcsNDMap | None:
+        """Image that is true where a bin of any energy is in `mask_fit`; `None` without that."""
+        return self._any_energy(self.mask_fit)
+
+    def _any_energy(self, mask: WcsNDMap | None) -> WcsNDMap | None:
+        return None if mask is None else WcsNDMap(self._geom.to_image(), data=mask.data.any(axis=0))
 
     @property
     def mask_image(self) -> WcsNDMap:

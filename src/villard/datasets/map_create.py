@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import astropy.units as u
+
 from villard.exceptions import DataError
 from villard.maps import MapAxis, WcsGeom, WcsNDMap
 
@@ -45,7 +47,7 @@ def empty_parts(
         for name in names
         if name != "mask_fit"
     }
-    exposure = WcsNDMap(image.to_cube([axis_true]), unit="m2 s", meta={"livetime": 0.0})
+    exposure = WcsNDMap(image.to_cube([axis_true]), unit="m2 s", meta={"livetime": 0 * u.s})
     return parts | {
         "exposure": exposure,
         "psf": PSFMap.from_geom(coarse.to_cube([rad_axis, axis_true])),

@@ -208,15 +208,16 @@ class CountsTransforms:
 
     def _stack_meta(self: Any, other: Any) -> None:
         if self.exposure is not None:
-            livetimes = [d.exposure.meta.get("livetime") for d in (self, other)]
-            if None not in livetimes:
-                self.exposure.meta["livetime"] = livetimes[0] + livetimes[1]
+            total = self.livetime + other.livetime
+            if np.isfinite(total):
+                self.exposure.meta["livetime"] = total
         gtis: Any = (self.gti, other.gti)
         self.gti = None if None in gtis else gtis[0].stack(gtis[1]).union()
-        if self.meta_table is not None and other.meta_table is not None:
+        tables = [table for table in (self.meta_table, other.meta_table) if table is not None]
+        if tables:
             from astropy.table import vstack
 
-            self.meta_table = vstack([self.meta_table, other.meta_table], metadata_conflicts="silent")
+            self.meta_table = vstack(tables, metadata_conflicts="silent")
 
 
 def check_stackable(first: Any, second: Any) -> None:
