@@ -50,6 +50,8 @@ _EXPORTS = {
     "PowerLawTemporalModel": "temporal.simple",
     "SineTemporalModel": "temporal.simple",
     "TemporalModel": "temporal.core",
+    "LightCurveTemplateTemporalModel": "temporal.light_curve",
+    "TemplatePhaseCurveTemporalModel": "temporal.phase",
     "DatasetModels": "collection",
     "GaussianPrior": "villard.modeling.prior",
     "GeneralizedGaussianPrior": "villard.modeling.prior",

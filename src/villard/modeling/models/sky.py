@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import astropy.units as u
+import numpy as np
 
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.component import ComponentModel, check_names
@@ -15,6 +16,9 @@ from villard.utils.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
+
+    from villard.data.gti import GTI
+    from villard.maps import Map
 
 __all__ = ["SkyModel"]
 
@@ -141,10 +145,107 @@ class SkyModel(ComponentModel):
         if self.spatial_model is not None:
             value = value * self.spatial_model(lon, lat, energy)
         if self.temporal_model is not None and time is not None:
-            value = value * self.temporal_model(time)
+            value = value * self.temporal_model(time, energy)
         return value
 
     __call__ = evaluate
+
+    def temporal_factor(self, gti: "GTI | None", energy: u.Quantity | None = None) -> Any:
+        """Return the mean of the temporal model over good time intervals.
+
+        Parameters
+        ----------
+        gti : `~villard.data.GTI`
+            Intervals; only needed if there is a temporal model.
+        energy : `~astropy.units.Quantity`, optional
+            Energies, only for a temporal model that depends on them.
+
+        Returns
+        -------
+        float or `~numpy.ndarray`
+            Factor to the flux: 1 without temporal model, one per energy if it depends on them.
+
+        Raises
+        ------
+        ModelError
+            If there is a temporal model and there are no intervals.
+
+        Examples
+        --------
+        >>> from villard.data import GTI
+        >>> from villard.modeling.models import LinearTemporalModel, PowerLawSpectralModel
+        >>> time = LinearTemporalModel(beta="1 d-1", t_ref="55555 d")
+        >>> model = SkyModel(PowerLawSpectralModel(), temporal_model=time)
+        >>> gti = GTI.create([0, 2] * u.d, [1, 3] * u.d, reference_time=time.reference_time)
+        >>> round(model.temporal_factor(gti), 9)
+        2.5
+        """
+        if self.temporal_model is None:
+            return 1.0
+        if gti is None or not len(gti):
+            raise ModelError(
+                f"SkyModel {self.name!r}: its temporal model needs good time intervals (gti), of which "
+                "there are none"
+            )
+        bounds = gti.time_start, gti.time_stop
+        if not self.temporal_model.is_energy_dependent:
+            return float(np.sum(self.temporal_model.integral(*bounds).to_value("")))
+        model: Any = self.temporal_model
+        return np.sum(model.integral(*bounds, energy=energy).to_value(""), axis=-1)
+
+    def evaluate_geom(self, geom: Any, gti: "GTI | None" = None) -> u.Quantity:
+        """Return the surface brightness at the centres of bins.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom` or `~villard.maps.RegionGeom`
+            Geometry with energies.
+        gti : `~villard.data.GTI`, optional
+            Intervals over which the temporal model is averaged; without them it counts as 1.
+
+        Returns
+        -------
+        `~astropy.units.Quantity`
+            Differential flux, per solid angle if there is a spatial model, in the shape of the data.
+        """
+        axis = _energy_axis(geom, self.name)
+        energy = geom._along(axis.center, axis.name)
+        value = self.spectral_model(energy) * self._time_weights(gti, energy)
+        if self.spatial_model is not None:
+            value = value * self.spatial_model.evaluate_geom(geom)
+        return np.broadcast_to(value, geom.data_shape, subok=True).copy()
+
+    def integrate_geom(
+        self, geom: Any, gti: "GTI | None" = None, oversampling_factor: int | None = None
+    ) -> "Map":
+        """Return the flux in each bin: integrated over the pixel and over the bin of energy.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.WcsGeom` or `~villard.maps.RegionGeom`
+            Geometry with energies.
+        gti : `~villard.data.GTI`, optional
+            As for `evaluate_geom`.
+        oversampling_factor : int, optional
+            As for `SpatialModel.integrate_geom`.
+
+        Returns
+        -------
+        `~villard.maps.Map`
+            Integral flux. A template that depends on energy is taken at the centre of each bin of energy.
+        """
+        from villard.maps import Map
+
+        axis = _energy_axis(geom, self.name)
+        edges = axis.edges
+        flux = geom._along(self.spectral_model.integral(edges[:-1], edges[1:]), axis.name)
+        flux = flux * self._time_weights(gti, geom._along(axis.center, axis.name))
+        if self.spatial_model is not None:
+            flux = flux * self.spatial_model.integrate_geom(geom, oversampling_factor).quantity
+        return Map.from_geom(geom, data=np.broadcast_to(flux.value, geom.data_shape).copy(), unit=flux.unit)
+
+    def _time_weights(self, gti: "GTI | None", energy: u.Quantity) -> Any:
+        return 1.0 if gti is None else self.temporal_factor(gti, energy)
 
     def integral_flux(self, energy_min: u.Quantity, energy_max: u.Quantity) -> u.Quantity:
         """Return the integral flux of the spectrum between two energies."""
@@ -184,3 +285,13 @@ class SkyModel(ComponentModel):
         return cls(
             **parts, name=name, datasets_names=data.get("datasets_names"), apply_irf=data.get("apply_irf")
         )
+
+
+def _energy_axis(geom: Any, name: str) -> Any:
+    """Return the axis of (true) energy of a geometry."""
+    for axis_name in ("energy_true", "energy"):
+        if axis_name in geom.axes.names:
+            return geom.axes[axis_name]
+    raise ModelError(
+        f"SkyModel {name!r}: expected a geometry with energies, found the axes {geom.axes.names}"
+    )

@@ -74,8 +74,8 @@ class TemporalModel(ModelBase):
 
     kind: ClassVar[str] = "temporal"
     is_energy_dependent: ClassVar[bool] = False
-    yaml_keys = ("scale",)
-    _settable = ("scale",)
+    yaml_keys: ClassVar[tuple[str, ...]] = ("scale",)
+    _settable: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __init__(self, *, scale: str = "utc", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -173,19 +173,23 @@ class TemporalModel(ModelBase):
         ModelError
             If an interval ends before it starts, or all have no duration.
         """
-        start, stop = self._seconds(t_min), self._seconds(t_max)
-        start, stop = np.broadcast_arrays(start, stop)
+        start, stop, total = self._intervals(t_min, t_max)
+        pure = self.pure()
+        self._check_integral(start, stop)
+        with np.errstate(under="ignore"):
+            values = pure.integral(start, stop, self._values(), pure.arrays)
+        return u.Quantity(np.broadcast_to(values, start.shape) / total)
+
+    def _intervals(self, t_min: Any, t_max: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Return starts and stops in seconds from the reference time, and their total duration."""
+        start, stop = np.broadcast_arrays(self._seconds(t_min), self._seconds(t_max))
         total = float(np.sum(stop - start))
         if not np.all(stop >= start) or not total > 0:
             raise ModelError(
                 f"{type(self).__name__}.integral: t_max must not be before t_min, and all intervals "
                 "together must have a duration"
             )
-        pure = self.pure()
-        self._check_integral(start, stop)
-        with np.errstate(under="ignore"):
-            values = pure.integral(start, stop, self._values(), pure.arrays)
-        return u.Quantity(np.broadcast_to(values, start.shape) / total)
+        return start, stop, total
 
     def _check_integral(self, start: NDArray[np.float64], stop: NDArray[np.float64]) -> None:
         """Raise if the integral over seconds from the reference time diverges."""
