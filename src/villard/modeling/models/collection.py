@@ -396,8 +396,8 @@ class Models(MutableSequence[Any]):
 
 DatasetModels = Models
 
-#: ``metadata`` is what Gammapy writes on itself, the results are what `FitResult.write` adds.
-_KEYS = ("components", "covariance", "metadata", "optimize_result", "covariance_result")
+#: ``metadata`` and ``checksum`` are what Gammapy writes on itself, the results what `FitResult.write` adds.
+_KEYS = ("components", "covariance", "metadata", "checksum", "optimize_result", "covariance_result")
 
 
 def read_covariance(path: Path) -> tuple[list[str], NDArray[np.float64]]:
