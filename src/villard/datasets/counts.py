@@ -207,7 +207,8 @@ class CountsDataset(Dataset):
         return [m for m in self.models or () if not getattr(m, "is_background", False)]
 
     @property
-    def _background_model(self) -> Any:
+    def background_model(self) -> Any:
+        """Model of the background, or `None`; more than one is an error."""
         models = [m for m in self.models or () if getattr(m, "is_background", False)]
         if len(models) > 1:
             names = ", ".join(m.name for m in models)
@@ -219,7 +220,7 @@ class CountsDataset(Dataset):
 
     def _total(self, measurement: Any) -> Array:
         """Predicted counts of the models and the background, flat."""
-        model = self._background_model
+        model = self.background_model
         if model is not None:
             return self._signal(measurement, [*self._source_models, model])
         total = self._signal(measurement)
@@ -254,7 +255,7 @@ class CountsDataset(Dataset):
 
     def npred_background(self) -> Any:
         """Return the predicted background counts, which a background model changes if there is one."""
-        model = self._background_model
+        model = self.background_model
         if model is not None:
             return self._as_map(self._signal(self._response_measurement(), [model]))
         background = self._background_array()

@@ -79,10 +79,10 @@ class OnOffCounts:
 
     def _data_arrays(self: Any) -> dict[str, Array]:
         self._require("counts", "counts_off", "acceptance", "acceptance_off")
-        if self._background_model is not None:
+        if self.background_model is not None:
             raise ModelError(
                 f"Dataset {self.name!r} measures its background by off counts, which the model "
-                f"{self._background_model.name!r} can't scale"
+                f"{self.background_model.name!r} can't scale"
             )
         return {
             "counts": self._plain("counts"),
