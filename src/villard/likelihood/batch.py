@@ -12,7 +12,15 @@ from villard.likelihood.kernels import Kernels
 from villard.likelihood.solver import SolverStatus, minimize
 from villard.utils.progress import ProgressBar
 
-__all__ = ["BatchSolution", "batch_kernel", "batch_solver", "minimize_chunks", "pack_solution", "run_chunks"]
+__all__ = [
+    "BatchSolution",
+    "batch_kernel",
+    "batch_size",
+    "batch_solver",
+    "minimize_chunks",
+    "pack_solution",
+    "run_chunks",
+]
 
 Array = NDArray[np.float64]
 Overrides = Sequence[dict[str, Any]]
@@ -20,6 +28,8 @@ Overrides = Sequence[dict[str, Any]]
 #: Rows that are computed together: one size only, because each is a compilation. On CPUs larger ones
 #: are slower, since more rows wait for the slowest and less fits into the caches.
 BATCH_SIZE = 64
+#: Numbers that rows computed together may hold: what fits into the caches.
+_BATCH_NUMBERS = 2_000_000
 # Rows computed together wait for the slowest one. Those that need more than this many evaluations
 # are few, and are finished apart.
 _FIRST_ITERATIONS = 9
@@ -121,13 +131,26 @@ def _cached(kernels: Kernels, name: str, make: Callable[[], Any]) -> Any:
     return cache[name]
 
 
+def batch_size(numbers: int) -> int:
+    """Return how many rows are computed together: a power of 2 up to `BATCH_SIZE`.
+
+    Parameters
+    ----------
+    numbers : int
+        Numbers that one row holds.
+    """
+    fit = max(_BATCH_NUMBERS // max(numbers, 1), 1)
+    return min(BATCH_SIZE, 2 ** (int(fit).bit_length() - 1))
+
+
 def run_chunks(
     function: Callable[..., Any],
     rows: Sequence[NDArray[Any]],
     overrides: Overrides,
     progress: Callable[[int], None] | None = None,
+    size: int = BATCH_SIZE,
 ) -> Array:
-    """Call a compiled function on `BATCH_SIZE` rows at a time and join the results.
+    """Call a compiled function on ``size`` rows at a time and join the results.
 
     Parameters
     ----------
@@ -139,17 +162,19 @@ def run_chunks(
         For each block arrays with one row per run.
     progress : callable, optional
         Told the number of rows after each call.
+    size : int
+        Rows per call.
     """
     n_rows = len(rows[0])
     parts = []
-    for start in range(0, n_rows, BATCH_SIZE):
+    for start in range(0, n_rows, size):
         # The last chunk is filled up with copies of its first row, so that one shape is compiled.
-        index = np.arange(start, start + BATCH_SIZE)
+        index = np.arange(start, start + size)
         index = np.where(index < n_rows, index, start)
         chunk = [{k: v[index] for k, v in o.items()} for o in overrides]
         parts.append(np.asarray(function(*(array[index] for array in rows), chunk)))
         if progress is not None:
-            progress(min(BATCH_SIZE, n_rows - start))
+            progress(min(size, n_rows - start))
     return np.concatenate(parts)[:n_rows]
 
 
@@ -160,6 +185,7 @@ def minimize_chunks(
     overrides: Overrides,
     max_iter: int,
     description: str,
+    size: int = BATCH_SIZE,
 ) -> Array:
     """Run many minimisations, and finish apart those that the others would have to wait for.
 
@@ -175,6 +201,8 @@ def minimize_chunks(
         Most evaluations of a run.
     description : str
         Text of the progress bar.
+    size : int
+        Rows computed together.
 
     Returns
     -------
@@ -182,15 +210,17 @@ def minimize_chunks(
         Rows as of `pack_solution`.
     """
     n_batch = len(theta)
-    first = max_iter if n_batch <= BATCH_SIZE else min(max_iter, _FIRST_ITERATIONS)
+    first = max_iter if n_batch <= size or size == 1 else min(max_iter, _FIRST_ITERATIONS)
     with ProgressBar(n_batch, description) as bar:
-        packed = run_chunks(lambda t, a, o: solve(t, a, o, first), [theta, active], overrides, bar.advance)
+        packed = run_chunks(
+            lambda t, a, o: solve(t, a, o, first), [theta, active], overrides, bar.advance, size
+        )
         running = np.flatnonzero(packed[:, -2] == int(SolverStatus.RUNNING))
         if first == max_iter or not len(running):
             return packed
         rest = [{k: v[running] for k, v in o.items()} for o in overrides]
         starts: list[NDArray[Any]] = [packed[running, : theta.shape[1]], active[running]]
-        again = run_chunks(lambda t, a, o: solve(t, a, o, max_iter - first), starts, rest)
+        again = run_chunks(lambda t, a, o: solve(t, a, o, max_iter - first), starts, rest, size=size)
     again[:, -1] += packed[running, -1]
     packed[running] = again
     return packed

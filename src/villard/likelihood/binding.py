@@ -2,9 +2,10 @@
 
 Each pair of a model and a measurement is sorted by its free parameters: nothing free - folded once
 and added to the background; only the amplitude free - folded once for unit amplitude; other
-spectral parameters free - the spectrum is integrated and folded in every call. What is evaluated in
-every call is stacked by model class and padded to common shapes, so that the compiled function
-doesn't grow with the number of sources or measurements.
+spectral parameters free - the spectrum is integrated and folded in every call; position or shape
+free - the source map is computed in every call too. What is evaluated in every call is stacked by
+model class and padded to common shapes, so that the compiled function doesn't grow with the number
+of sources or measurements.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
+from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.predict import fold
+from villard.likelihood.shapes import ShapeFunction, shape_arrays
 from villard.modeling.models.spectral.core import PureSpectrum
 from villard.modeling.parameter import Parameter, Parameters
 
@@ -30,10 +33,11 @@ _Rows = dict[tuple[int, Hashable], int]
 
 @dataclass(frozen=True)
 class BlockStructure:
-    """What is compiled for one block: the statistic and the code of its spectra."""
+    """What is compiled for one block: the statistic and the code of its spectra and shapes."""
 
     statistic: str
     groups: tuple[tuple[Hashable, int], ...]
+    shapes: tuple[Hashable, ...] = ()
 
 
 @dataclass
@@ -46,6 +50,8 @@ class Block:
     structure: BlockStructure
     pures: tuple[PureSpectrum, ...]
     arrays: dict[str, Any]
+    shapes: tuple[ShapeFunction, ...] = ()
+    sources: list["_Pair"] = field(default_factory=list)
 
     def pack(self, values: Sequence[NDArray[Any]], fill: float = 1.0) -> NDArray[Any]:
         """Stack one array per measurement, each (..., n_bins), to (..., n_measurements, n_columns).
@@ -73,6 +79,17 @@ class Binding:
     constant: float = 0.0
 
     @property
+    def n_numbers(self) -> int:
+        """About how many numbers one evaluation with derivatives holds."""
+        total = 0
+        for block in self.blocks:
+            total += len(block.measurements) * block.n_columns * (len(self.free) + 1)
+            for group in block.arrays["shapes"]:
+                exposure = group["source"]["map"]["exposure"]
+                total += 8 * int(np.prod(exposure.shape[1:])) * (group["index"].shape[1] + 1)
+        return total
+
+    @property
     def key(self) -> Hashable:
         """Identifies the compiled functions that this binding can use."""
         return tuple(b.structure for b in self.blocks), tuple(prior for prior, _, _ in self.priors)
@@ -89,14 +106,37 @@ class _Pair:
     parameters: Parameters
 
     @property
+    def shape_parameters(self) -> Parameters:
+        """Parameters of the morphology."""
+        spatial = getattr(self.model, "spatial_model", None)
+        return Parameters([]) if spatial is None else spatial.parameters
+
+    @property
+    def has_free_shape(self) -> bool:
+        """Whether the source map changes during a fit."""
+        on_map = isinstance(self.measurement, CompressedMeasurement)
+        return on_map and any(not p.frozen for p in self.shape_parameters)
+
+    @property
     def norm_index(self) -> int:
         """Position of the amplitude, of a pair whose only free parameter it is."""
         assert self.pure.norm_index is not None
         return self.pure.norm_index
 
 
-def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> Binding:
+def bind_models(
+    measurements: Sequence[Measurement | MapMeasurement], models: Sequence[Any], all_bins: bool = False
+) -> Binding:
     """Sort and stack everything that the likelihood of these models and measurements needs.
+
+    Parameters
+    ----------
+    measurements : list of `Measurement` or `MapMeasurement`
+        Data and responses.
+    models : list of models
+        Models.
+    all_bins : bool
+        Keep also the bins of maps that have no counts: for fits to other counts than these.
 
     Raises
     ------
@@ -119,8 +159,9 @@ def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> B
     free = parameters.free_parameters
     position = {id(p): i for i, p in enumerate(parameters)}
     spectra = {id(model): (model.spectral_model.pure(), model.spectral_model.parameters) for model in models}
+    bound = [m.compressed(all_bins) if isinstance(m, MapMeasurement) else m for m in measurements]
     blocks = []
-    for members in _group(measurements):
+    for members in _group(bound):
         pairs = [
             _Pair(row, measurement, model, *spectra[id(model)])
             for row, measurement in enumerate(members)
@@ -129,7 +170,8 @@ def bind_models(measurements: Sequence[Measurement], models: Sequence[Any]) -> B
         ]
         blocks.append(_make_block(members, pairs, position))
     priors, constant = _bind_priors(parameters, free)
-    return Binding(list(measurements), list(models), parameters, free, blocks, priors, constant)
+    constant += sum(m.constant for m in bound if isinstance(m, CompressedMeasurement))
+    return Binding(bound, list(models), parameters, free, blocks, priors, constant)
 
 
 def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
@@ -138,6 +180,8 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
     for measurement in measurements:
         size = measurement.n_bins * (1 if measurement.edisp is None else measurement.n_true)
         bucket = int(np.log2(max(size, 1)) // 4)
+        if isinstance(measurement, CompressedMeasurement):
+            bucket = -_padded(measurement.n_bins)
         shapes = tuple(sorted((name, array.shape[:-1]) for name, array in measurement.data.items()))
         key = (measurement.statistic, measurement.differential, bucket, shapes)
         groups.setdefault(key, []).append(measurement)
@@ -145,18 +189,26 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
 
 
 def _padded(size: int) -> int:
-    return max(_PAD, -(-size // _PAD) * _PAD)
+    """Round up to a multiple of 16, or of an eighth of the next lower power of 2, to share compilations."""
+    step = max(_PAD, 2 ** (int(size).bit_length() - 4)) if size > 1024 else _PAD
+    return max(_PAD, -(-size // step) * step)
 
 
 def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[int, int]) -> Block:
     selections = [np.flatnonzero(m.mask) for m in members]
     n_columns = _padded(max(len(s) for s in selections))
-    backgrounds = [np.zeros(m.n_bins) if m.background is None else m.background.copy() for m in members]
+    backgrounds = [
+        m.background_of([pair.model for pair in pairs if pair.row == row]).copy()
+        for row, m in enumerate(members)
+    ]
     norms: list[tuple[_Pair, NDArray[np.float64]]] = []
     spectral: list[_Pair] = []
+    shapes: list[_Pair] = []
     for pair in pairs:
         free = [i for i, p in enumerate(pair.parameters) if not p.frozen]
-        if not free:
+        if pair.has_free_shape:
+            shapes.append(pair)
+        elif not free:
             backgrounds[pair.row] += _fold_once(pair, None)
         elif free == [pair.pure.norm_index]:
             norms.append((pair, _fold_once(pair, pair.pure.norm_index)))
@@ -164,13 +216,16 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
             spectral.append(pair)
     rows, kept = _keep_responses(members, selections, spectral)
     groups, structure = _stack_groups(spectral, rows, [r.order for r in kept], position)
+    functions, shape_groups = _stack_shapes(shapes, n_columns, position)
     block = Block(
         members,
         selections,
         n_columns,
-        BlockStructure(members[0].statistic, tuple(structure)),
+        BlockStructure(members[0].statistic, tuple(structure), tuple(_shape_key(f) for f in functions)),
         tuple(group["pure"] for group in groups),
         {},
+        tuple(functions),
+        shapes,
     )
     mask = [np.ones(m.n_bins, dtype=bool) for m in members]
     block.arrays = {
@@ -178,6 +233,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         "mask": block.pack(mask, fill=False),
         "background": block.pack(backgrounds),
         "groups": [{k: v for k, v in group.items() if k != "pure"} for group in groups],
+        "shapes": shape_groups,
         **_stack_responses(rows, kept, n_columns),
     }
     if norms:
@@ -276,6 +332,68 @@ def _stack_groups(
         )
         structure.append((pure.key, max(orders[row] for row in response_rows)))
     return groups, structure
+
+
+def _shape_key(function: ShapeFunction) -> Hashable:
+    return function.pure.key, function.order, function.map.key
+
+
+def _stack_shapes(
+    pairs: list[_Pair], n_columns: int, position: dict[int, int]
+) -> tuple[list[ShapeFunction], list[dict[str, Any]]]:
+    """Stack the sources whose source maps are computed by the same code on equal shapes.
+
+    Raises
+    ------
+    ModelError
+        If a morphology has free parameters, but can't be differentiated.
+    """
+    grouped: dict[Hashable, list[tuple[_Pair, ShapeFunction, dict[str, Any]]]] = {}
+    for pair in pairs:
+        assert isinstance(pair.measurement, CompressedMeasurement)
+        source = pair.measurement.cube.source(pair.model)
+        if source.map.kind == "image":
+            free = [p.name for p in pair.shape_parameters if not p.frozen]
+            raise ModelError(
+                f"Model {pair.model.name!r}: {type(pair.model.spatial_model).__name__} can't be fitted in "
+                f"{free}: freeze them"
+            )
+        function = ShapeFunction(pair.pure, source.energies[2], source.map)
+        arrays = shape_arrays(source, pair.measurement, n_columns)
+        arrays["arrays"] = tuple(np.asarray(a) for a in pair.pure.arrays)
+        shapes = tuple(np.shape(leaf) for leaf in _leaves(arrays))
+        grouped.setdefault((_shape_key(function), shapes), []).append((pair, function, arrays))
+    functions, groups = [], []
+    for members in grouped.values():
+        index = [
+            [position[id(q)] for q in (*pair.parameters, *pair.shape_parameters)] for pair, _, _ in members
+        ]
+        functions.append(members[0][1])
+        groups.append(
+            {
+                "index": np.array(index, dtype=int),
+                "row": np.array([pair.row for pair, _, _ in members]),
+                "source": _stack_trees([arrays for _, _, arrays in members]),
+            }
+        )
+    return functions, groups
+
+
+def _leaves(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        return [leaf for key in sorted(tree) for leaf in _leaves(tree[key])]
+    if isinstance(tree, tuple):
+        return [leaf for part in tree for leaf in _leaves(part)]
+    return [tree]
+
+
+def _stack_trees(trees: list[Any]) -> Any:
+    first = trees[0]
+    if isinstance(first, dict):
+        return {key: _stack_trees([tree[key] for tree in trees]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_stack_trees([tree[i] for tree in trees]) for i in range(len(first)))
+    return np.stack(trees)
 
 
 def _bind_priors(

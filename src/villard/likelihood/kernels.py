@@ -36,11 +36,21 @@ def _expected_curvature(statistic: Statistic, mu: Any, data: Any) -> Any:
     return jnp.where(data["counts"] > 0, expected, limited)
 
 
+def _weighted_square(jacobian: Any, weight: Any) -> Any:
+    """JᵀWJ over all measurements and bins, as one product of matrices."""
+    left = jnp.moveaxis(jacobian * weight[:, None], 1, 0)
+    right = jnp.moveaxis(jacobian, 1, 0)
+    n = left.shape[0]
+    return left.reshape(n, -1) @ right.reshape(n, -1).T
+
+
 class Kernels:
     """The functions of one structure; `jax.jit` compiles each when it is first called."""
 
     def __init__(self, binding: Binding) -> None:
-        self._blocks = [(b.structure.statistic, b.structure.groups, b.pures) for b in binding.blocks]
+        self._blocks = [
+            (b.structure.statistic, b.structure.groups, b.pures, b.shapes) for b in binding.blocks
+        ]
         self._priors = [prior for prior, _, _ in binding.priors]
         self.value_and_gradient = jax.jit(self._value_and_gradient)
         self.fisher = jax.jit(self._packed_fisher)
@@ -58,7 +68,7 @@ class Kernels:
 
     def _block_groups(self, block: Any, structure: Any, full: Any) -> Any:
         """Yield for each group its flux function and the stacked arguments."""
-        _, orders, pures = structure
+        _, orders, pures, _ = structure
         for pure, (_, order), group in zip(pures, orders, block["groups"], strict=True):
             function = partial(self._group_flux, pure, order)
             row = group["response_row"]
@@ -81,10 +91,34 @@ class Kernels:
             for function, arguments, group in self._block_groups(block, structure, full):
                 flux = flux.at[group["response_row"]].add(jax.vmap(function)(*arguments))
             mu = mu.at[block["row"]].add(jnp.einsum("rt,rtb->rb", flux, block["response"]))
+        for shape, group in zip(structure[3], block["shapes"], strict=True):
+            counts = self._map_sources(shape.counts, full[group["index"]], group)
+            mu = mu.at[group["row"]].add(counts)
         return mu
 
+    def _map_sources(self, function: Any, *arguments: Any) -> Any:
+        """Call a function for each source of a group, one after the other: their maps take memory."""
+        values, *more, group = arguments
+        return jax.lax.map(lambda each: function(*each), (values, group["source"], *more))
+
+    def _prediction(self, block: Any, structure: Any, full: Any, data: Any) -> tuple[Any, Any]:
+        """Predicted counts and their derivatives; sources whose shape is fitted give both at once."""
+        fixed = (*structure[:3], ())
+        mu = self._signal({**block, "shapes": []}, fixed, full)
+        jacobian = self._jacobian(block, structure, full, data)
+        for shape, group in zip(structure[3], block["shapes"], strict=True):
+            index = group["index"]
+            counts, local = self._map_sources(shape.counts_and_jacobian, full[index], group)
+            mu = mu.at[group["row"]].add(counts)
+            local = local * data["full_scale"][index][:, :, None]
+            jacobian = jacobian.at[group["row"][:, None], data["column"][index]].add(local)
+        return mu, jacobian[:, : data["free_index"].shape[0]]
+
     def _jacobian(self, block: Any, structure: Any, full: Any, data: Any) -> Any:
-        """Derivatives of the predicted counts, shape (n_measurements, n_free, n_columns)."""
+        """Derivatives of the counts of all sources but those whose shape is fitted.
+
+        Shape (n_measurements, n_free + 1, n_columns): the last row takes what frozen parameters would add.
+        """
         n_free = data["free_index"].shape[0]
         n_rows, n_columns = block["background"].shape
         jacobian = jnp.zeros((n_rows, n_free + 1, n_columns))
@@ -99,7 +133,7 @@ class Kernels:
             folded = jnp.einsum("ptk,ptb->pkb", local, block["response"][row])
             folded = folded * data["full_scale"][group["index"]][:, :, None]
             jacobian = jacobian.at[block["row"][row][:, None], data["column"][group["index"]]].add(folded)
-        return jacobian[:, :n_free]
+        return jacobian
 
     def _prior_terms(self, theta: Any, data: Any) -> tuple[Any, Any, Any]:
         """Value, gradient and curvature of the priors' -2 ln p in the scaled parameters."""
@@ -127,8 +161,7 @@ class Kernels:
         fisher = jnp.diag(jnp.maximum(curvature, 0.0))
         for block, structure in zip(data["blocks"], self._blocks, strict=True):
             statistic = STATISTICS[structure[0]]
-            mu = self._signal(block, structure, full)
-            jacobian = self._jacobian(block, structure, full, data)
+            mu, jacobian = self._prediction(block, structure, full, data)
             stat, first, second = statistic.derivatives(mu, block["data"])
             expected = _expected_curvature(statistic, mu, block["data"])
             mask = block["mask"]
@@ -136,7 +169,7 @@ class Kernels:
             weight = jnp.where(mask, weight, 0.0)
             value = value + jnp.sum(jnp.where(mask, stat, 0.0))
             gradient = gradient + jnp.einsum("rnb,rb->n", jacobian, jnp.where(mask, first, 0.0))
-            fisher = fisher + jnp.einsum("rnb,rb,rmb->nm", jacobian, weight, jacobian)
+            fisher = fisher + _weighted_square(jacobian, weight)
         return value, gradient, fisher
 
     def _packed_fisher(self, theta: Any, data: Any) -> Any:
@@ -149,8 +182,7 @@ class Kernels:
         value, gradient, _ = self._prior_terms(theta, data)
         for block, structure in zip(data["blocks"], self._blocks, strict=True):
             statistic = STATISTICS[structure[0]]
-            mu = self._signal(block, structure, full)
-            jacobian = self._jacobian(block, structure, full, data)
+            mu, jacobian = self._prediction(block, structure, full, data)
             stat, first, _ = statistic.derivatives(mu, block["data"])
             value = value + jnp.sum(jnp.where(block["mask"], stat, 0.0))
             gradient = gradient + jnp.einsum("rnb,rb->n", jacobian, jnp.where(block["mask"], first, 0.0))
@@ -164,14 +196,11 @@ class Kernels:
         hessian = jnp.zeros((n_free + 1, n_free + 1))
         hessian = hessian.at[:n_free, :n_free].set(jnp.diag(curvature))
         for block, structure in zip(data["blocks"], self._blocks, strict=True):
-            mu = self._signal(block, structure, full)
-            jacobian = self._jacobian(block, structure, full, data)
+            mu, jacobian = self._prediction(block, structure, full, data)
             _, first, second = STATISTICS[structure[0]].derivatives(mu, block["data"])
             first = jnp.where(block["mask"], first, 0.0)
             second = jnp.where(block["mask"], second, 0.0)
-            hessian = hessian.at[:n_free, :n_free].add(
-                jnp.einsum("rnb,rb,rmb->nm", jacobian, second, jacobian)
-            )
+            hessian = hessian.at[:n_free, :n_free].add(_weighted_square(jacobian, second))
             for function, arguments, group in self._block_groups(block, structure, full):
                 row = group["response_row"]
                 adjoint = jnp.einsum("ptb,pb->pt", block["response"][row], first[block["row"][row]])
@@ -185,6 +214,12 @@ class Kernels:
                 scale = data["full_scale"][group["index"]]
                 local = local * scale[:, :, None] * scale[:, None, :]
                 column = data["column"][group["index"]]
+                hessian = hessian.at[column[:, :, None], column[:, None, :]].add(local)
+            for shape, group in zip(structure[3], block["shapes"], strict=True):
+                index = group["index"]
+                local = self._map_sources(shape.curvature, full[index], first[group["row"]], group)
+                scale, column = data["full_scale"][index], data["column"][index]
+                local = local * scale[:, :, None] * scale[:, None, :]
                 hessian = hessian.at[column[:, :, None], column[:, None, :]].add(local)
         return hessian[:n_free, :n_free]
 

@@ -13,6 +13,7 @@ from villard.exceptions import FitSetupError
 from villard.likelihood.batch import (
     BatchSolution,
     batch_kernel,
+    batch_size,
     batch_solver,
     minimize_chunks,
     pack_solution,
@@ -294,10 +295,16 @@ class Likelihood:
 
         active = np.broadcast_to(active, theta.shape)
         first = min(max_iter, _FISHER_ITERATIONS)
-        packed = minimize_chunks(solve, theta, active, self._changes(overrides), first, description)
+        packed = minimize_chunks(
+            solve, theta, active, self._changes(overrides), first, description, self._batch_size
+        )
         if not overrides:
             self._finish_batch(packed, (lower, upper), active, tol, max_iter)
         return BatchSolution.from_packed(packed)
+
+    @property
+    def _batch_size(self) -> int:
+        return batch_size(self.binding.n_numbers)
 
     def _finish_batch(self, packed: Array, bounds: Any, active: Any, tol: float, max_iter: int) -> None:
         """Go on alone with the rows, as of `pack_solution`, that haven't converged."""
@@ -340,7 +347,12 @@ class Likelihood:
     def _evaluate_batch(self, name: str, theta: Any, overrides: Sequence[dict[str, Any]] | None) -> Array:
         theta = np.atleast_2d(np.asarray(theta, dtype=float))
         function = batch_kernel(self._kernels, name)
-        return run_chunks(lambda t, o: function(t, o, self._device_data), [theta], self._changes(overrides))
+        return run_chunks(
+            lambda t, o: function(t, o, self._device_data),
+            [theta],
+            self._changes(overrides),
+            size=self._batch_size,
+        )
 
     def _changes(self, overrides: Sequence[dict[str, Any]] | None) -> list[dict[str, Array]]:
         blocks = overrides if overrides else [{} for _ in self.binding.blocks]

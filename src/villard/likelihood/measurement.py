@@ -127,6 +127,10 @@ class Measurement:
             return 0
         return quadrature_order(np.append(self.energy_min, self.energy_max[-1]))
 
+    def background_of(self, models: Any) -> Array:
+        """Return the values expected from no model, shape (n_bins,)."""
+        return np.zeros(self.n_bins) if self.background is None else self.background
+
     def response_key(self, model: Any) -> Hashable:
         """Models with equal keys share their response, which is then kept once."""
         return model.apply_irf["exposure"], model.apply_irf["edisp"]

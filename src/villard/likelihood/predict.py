@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from villard.likelihood.map_measurement import MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.statistics import STATISTICS
 from villard.modeling.models.spectral.core import PureSpectrum, integrate
@@ -54,12 +55,12 @@ def fold(response: Response, pure: PureSpectrum, parameters: NDArray[np.float64]
     return np.asarray(np.broadcast_to(flux, low.shape) @ response.matrix)
 
 
-def predict(measurement: Measurement, models: Iterable[Any]) -> NDArray[np.float64]:
+def predict(measurement: Measurement | MapMeasurement, models: Iterable[Any]) -> NDArray[np.float64]:
     """Predict the counts (or fluxes) of models in a measurement, without its background.
 
     Parameters
     ----------
-    measurement : `Measurement`
+    measurement : `Measurement` or `MapMeasurement`
         Response of the measurement.
     models : iterable of `~villard.modeling.models.SkyModel`
         Models; their current parameter values are used.
@@ -71,12 +72,15 @@ def predict(measurement: Measurement, models: Iterable[Any]) -> NDArray[np.float
     """
     total = np.zeros(measurement.n_bins)
     for model in models:
+        if isinstance(measurement, MapMeasurement):
+            total += measurement.predict(model)
+            continue
         values = np.array([p.engine_value for p in model.spectral_model.parameters])
         total += fold(measurement.response(model), model.spectral_model.pure(), values)
     return total
 
 
-def stat_array(measurement: Measurement, npred: NDArray[np.float64]) -> NDArray[np.float64]:
+def stat_array(measurement: Measurement | MapMeasurement, npred: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the fit statistic of each bin, for total predicted values (signal and given background).
 
     Parameters

@@ -1,0 +1,317 @@
+"""What the likelihood knows of counts in a cube of energy, latitude and longitude."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import DataError, ModelError
+from villard.likelihood.measurement import Measurement, Response
+from villard.modeling.models.spectral.core import quadrature_order
+
+if TYPE_CHECKING:
+    from villard.likelihood.source_setup import BoundSource
+    from villard.maps import Map, MapAxis, WcsGeom
+
+__all__ = ["CompressedMeasurement", "MapMeasurement"]
+
+Array = NDArray[np.float64]
+
+#: Nodes per true energy bin for morphologies that depend on energy.
+_ENERGY_NODES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class MapMeasurement:
+    """Cubes of one measurement; datasets hand it to the likelihood.
+
+    All cubes are flat, in the order (energy, latitude, longitude).
+
+    Parameters
+    ----------
+    name : str
+        Name of the dataset.
+    statistic : str
+        "cash", "cstat" or "wstat".
+    geom : `~villard.maps.WcsGeom`
+        Pixels and the axis of reconstructed energies.
+    data : dict of str to array
+        "counts"; for "wstat" also "counts_off" and "alpha"; each of shape (n_bins,).
+    mask : array of bool
+        Bins that enter the fit, shape (n_bins,).
+    energy_true : `~villard.maps.MapAxis`
+        True energies.
+    exposure : `~villard.maps.Map` or None
+        Exposure at true energies; its pixels may be others. `None` if there are only background models.
+    psf : `~villard.irf.PSFMap` or `~villard.irf.PSFKernel`, optional
+        Point spread function.
+    edisp : `~villard.irf.EDispKernelMap`, `~villard.irf.EDispMap` or `~villard.irf.EDispKernel`, optional
+        Energy dispersion; `None` if reconstructed energies are the true ones.
+    background : array, optional
+        Expected background counts, shape (n_bins,).
+    point_sources : {"shared", "exact"}
+        Whether point sources are shared by the nearest pixels, each with the PSF's kernel around it,
+        or have the PSF around their exact position.
+
+    Raises
+    ------
+    DataError
+        If shapes don't fit or bins that enter the fit have NaN.
+    """
+
+    name: str
+    statistic: str
+    geom: "WcsGeom"
+    data: dict[str, Array]
+    mask: NDArray[np.bool_]
+    energy_true: "MapAxis"
+    exposure: "Map | None"
+    psf: Any = None
+    edisp: Any = None
+    background: Array | None = None
+    point_sources: str = "shared"
+    _sources: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        cubes = {**self.data, "mask": self.mask}
+        if self.background is not None:
+            cubes["background"] = self.background
+        for key, array in cubes.items():
+            if array.shape != (self.n_bins,):
+                raise DataError(
+                    f"Dataset {self.name!r}: {key} must have {self.n_bins} bins, found shape {array.shape}"
+                )
+            if not np.all(np.isfinite(array[self.mask])):
+                raise DataError(f"Dataset {self.name!r}: {key} has non-finite values in the fit range")
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins of the cube."""
+        return int(np.prod(self.shape))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of energies, rows and columns."""
+        rows, columns = self.geom.spatial_shape
+        return (self.geom.axes["energy"].nbin, rows, columns)
+
+    @cached_property
+    def energy(self) -> tuple[Array, Array]:
+        """Reconstructed energies in TeV: edges, centres."""
+        axis = self.geom.axes["energy"]
+        return axis.edges.to_value("TeV"), axis.center.to_value("TeV")
+
+    @cached_property
+    def energy_edges_true(self) -> Array:
+        """Edges of the true energy bins in TeV."""
+        return np.asarray(self.energy_true.edges.to_value("TeV"))
+
+    def true_energies(self, differential: bool) -> tuple[Array, Array, int]:
+        """Return the true energy bins and the order of quadrature.
+
+        For morphologies that depend on energy these are nodes within the bins, of order 0: the spectrum
+        is then evaluated there, and their `weights` are part of the source map.
+        """
+        edges = self.energy_edges_true
+        if differential:
+            nodes, _ = self.energy_nodes
+            return nodes, nodes, 0
+        return edges[:-1], edges[1:], quadrature_order(edges)
+
+    @cached_property
+    def energy_nodes(self) -> tuple[Array, Array]:
+        """Gauss-Legendre nodes in ln E within all true energy bins (TeV), and their weights (TeV)."""
+        x, w = np.polynomial.legendre.leggauss(_ENERGY_NODES)
+        low, high = np.log(self.energy_edges_true[:-1, None]), np.log(self.energy_edges_true[1:, None])
+        nodes = np.exp(low + 0.5 * (high - low) * (x + 1))
+        return nodes.ravel(), (0.5 * (high - low) * w * nodes).ravel()
+
+    def background_of(self, models: Any) -> Array:
+        """Return the counts expected from no model: none where one of the models stands for them."""
+        if self.background is None or any(_is_background(m) for m in models if m.contributes_to(self.name)):
+            return np.zeros(self.n_bins)
+        return self.background
+
+    # Predictions
+
+    def source(self, model: Any) -> "BoundSource":
+        """Return the source map of a model and all that goes with it."""
+        from villard.likelihood.source_setup import bind_source
+
+        return bind_source(self, model)
+
+    def predict(self, model: Any) -> Array:
+        """Return the counts that a model predicts in all bins, shape (n_bins,)."""
+        from villard.likelihood.predict import bin_flux
+
+        pure = model.spectral_model.pure()
+        values = np.array([p.engine_value for p in model.spectral_model.parameters])
+        if _is_template(model):
+            cube = self.template_cube(model).reshape(self.shape)
+            energy = self.energy[1]
+            with np.errstate(over="ignore", under="ignore"):
+                factor = bin_flux(pure, energy, energy, values, pure.arrays, 0)
+            return np.asarray(cube * np.broadcast_to(factor, energy.shape)[:, None, None]).ravel()
+        source = self.source(model)
+        if source is None:
+            return np.zeros(self.n_bins)
+        low, high, order = source.energies
+        with np.errstate(over="ignore", under="ignore"):
+            flux = np.broadcast_to(bin_flux(pure, low, high, values, pure.arrays, order), low.shape)
+        counts = (flux[:, None] * source.edisp).T @ source.evaluate(model)
+        result = np.zeros(self.shape)
+        index = source.cutout.pixel_index(self.shape[1:])
+        inside = index >= 0
+        result[:, inside] = counts[:, index[inside]]
+        return result.ravel()
+
+    def template_cube(self, model: Any) -> Array:
+        """Return the counts that a background or template model scales, shape (n_bins,).
+
+        Raises
+        ------
+        ModelError
+            If it scales the background of a dataset that has none.
+        """
+        if _is_background(model):
+            if self.background is None:
+                raise ModelError(
+                    f"Model {model.name!r} scales the background of dataset {self.name!r}, which has none"
+                )
+            cube = self.background
+            if model.spatial_model is not None:
+                coord = self.geom.get_coord(sparse=True)
+                sky = coord.skycoord.transform_to(model.spatial_model.frame).spherical
+                factor = model.spatial_model(sky.lon, sky.lat, coord["energy"]).value
+                cube = (cube.reshape(self.shape) * factor).ravel()
+            return cube
+        return np.asarray(model.evaluate_geom(self.geom), dtype=float).ravel()
+
+    # For the fit
+
+    def compressed(self, all_bins: bool = False) -> "CompressedMeasurement":
+        """Return what the fit needs: bins with counts, and the sum of the others.
+
+        Parameters
+        ----------
+        all_bins : bool
+            Keep all bins: for fits to other counts than these.
+        """
+        keep = self.mask.copy()
+        if not all_bins:
+            keep &= self.data["counts"] > 0
+        rest = self.mask & ~keep
+        bins = np.flatnonzero(keep)
+
+        def pack(array: Array, first: float) -> Array:
+            return np.append(first, array[bins])
+
+        data = {key: pack(array, 0.0) for key, array in self.data.items()}
+        constant = 0.0
+        if "alpha" in data:
+            # Without counts on the source wstat is linear in the signal too.
+            data["alpha"][0] = 1.0
+            off, alpha = self.data["counts_off"][rest], self.data["alpha"][rest]
+            constant = float(np.sum(2 * off * np.log1p(alpha)))
+        return CompressedMeasurement(
+            name=self.name,
+            statistic=self.statistic,
+            data=data,
+            mask=np.ones(len(bins) + 1, dtype=bool),
+            energy_min=self.energy_edges_true[:-1],
+            energy_max=self.energy_edges_true[1:],
+            exposure=np.ones(len(self.energy_edges_true) - 1),
+            edisp=np.zeros((len(self.energy_edges_true) - 1, len(bins) + 1)),
+            cube=self,
+            bins=bins,
+            rest=rest,
+            constant=constant,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedMeasurement(Measurement):
+    """Bins of a cube with counts, behind one that stands for all others that enter the fit.
+
+    For Poisson statistics a bin without counts adds 2 μ, whatever its μ: their sum is one bin.
+
+    Parameters
+    ----------
+    cube : `MapMeasurement`
+        All bins.
+    bins : array of int
+        Bins with counts.
+    rest : array of bool
+        Bins in the mask without counts, shape (n_bins of the cube,).
+    constant : float
+        Part of the statistic that no prediction changes.
+    """
+
+    cube: MapMeasurement = None  # type: ignore[assignment]
+    bins: NDArray[np.intp] = None  # type: ignore[assignment]
+    rest: NDArray[np.bool_] = None  # type: ignore[assignment]
+    constant: float = 0.0
+
+    def pack(self, cube: Array) -> Array:
+        """Return the kept bins of flat cubes behind the sum of the others, shape (..., n)."""
+        total = np.sum(cube[..., self.rest], axis=-1, keepdims=True)
+        return np.concatenate([total, cube[..., self.bins]], axis=-1)
+
+    def background_of(self, models: Any) -> Array:
+        """Return the kept part of the background that no model stands for."""
+        return self.pack(self.cube.background_of(models))
+
+    def response_key(self, model: Any) -> Hashable:
+        """Each source has its own response."""
+        return id(model)
+
+    def response(self, model: Any) -> Response:
+        """Return the response to a model of fixed morphology."""
+        if _is_template(model):
+            return self._template_response(model)
+        source = self.cube.source(model)
+        if source is None:
+            edges = self.cube.energy_edges_true
+            return Response(edges[:1], edges[1:2], np.zeros((1, self.n_bins)), 4)
+        low, high, order = source.energies
+        image = source.evaluate(model)
+        matrix = np.zeros((len(low), self.n_bins))
+        index, energy = self.locate(source.cutout)
+        inside = index >= 0
+        matrix[:, 1:][:, inside] = source.edisp[:, energy[inside]] * image[:, index[inside]]
+        matrix[:, 0] = np.einsum("te,ep,tp->t", source.edisp, self.empty(source.cutout), image, optimize=True)
+        return Response(low, high, matrix, order)
+
+    def locate(self, cutout: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return for each kept bin its pixel in a cutout (-1 if outside) and its energy."""
+        _, *image = self.cube.shape
+        energy, pixel = np.divmod(self.bins, image[0] * image[1])
+        return cutout.pixel_index(tuple(image)).ravel()[pixel], energy
+
+    def empty(self, cutout: Any) -> Array:
+        """Return 1 for bins without counts that enter the fit, shape (n_energies, n_pixels of the cutout)."""
+        result = np.zeros((self.cube.shape[0], cutout.shape[0] * cutout.shape[1]))
+        index = cutout.pixel_index(self.cube.shape[1:])
+        inside = index >= 0
+        result[:, index[inside]] = self.rest.reshape(self.cube.shape)[:, inside]
+        return result
+
+    def _template_response(self, model: Any) -> Response:
+        cube = self.cube.template_cube(model)
+        centers = self.cube.energy[1]
+        energy = self.bins // (self.cube.n_bins // len(centers))
+        matrix = np.zeros((len(centers), self.n_bins))
+        matrix[energy, np.arange(len(self.bins)) + 1] = cube[self.bins]
+        matrix[:, 0] = np.where(self.rest, cube, 0.0).reshape(len(centers), -1).sum(axis=1)
+        return Response(centers, centers, matrix, 0)
+
+
+def _is_template(model: Any) -> bool:
+    return bool(getattr(model, "is_background", False) or getattr(model, "is_npred_template", False))
+
+
+def _is_background(model: Any) -> bool:
+    return bool(getattr(model, "is_background", False))
