@@ -41,7 +41,8 @@ def test_point_source_at_a_pixel_centre_without_psf() -> None:
     toy = dataset(models=point())
     npred = toy.npred_signal().data
     np.testing.assert_allclose(npred.sum(axis=(1, 2)), flux() * AREA_TIME, rtol=1e-9)
-    np.testing.assert_allclose(npred.max(axis=(1, 2)), npred.sum(axis=(1, 2)), rtol=1e-7)
+    # Shares of neighbouring pixels have rounded corners, so that positions have derivatives.
+    assert np.all(npred.max(axis=(1, 2)) > 0.94 * npred.sum(axis=(1, 2)))
     x, y = IMAGE.skydir_to_pix(toy.models["point"].spatial_model.position)
     assert np.unravel_index(np.argmax(npred[0]), npred[0].shape) == (round(float(y)), round(float(x)))
 
@@ -55,7 +56,7 @@ def test_point_source_with_gaussian_psf() -> None:
         inside = npred[0][separation < 0.1 * sigmas].sum() / npred[0].sum()
         pixels = np.sum(separation < 0.1 * sigmas) * 0.05**2 / (np.pi * (0.1 * sigmas) ** 2)
         # The circle is made of pixels: compare for their area.
-        assert inside == pytest.approx(1 - np.exp(-(sigmas**2) * pixels / 2), abs=0.01)
+        assert inside == pytest.approx(1 - np.exp(-(sigmas**2) * pixels / 2), abs=0.02)
 
 
 def test_widths_add_in_squares() -> None:
