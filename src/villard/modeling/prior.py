@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, ParameterError
+from villard.modeling.traced import traceable
 from villard.utils.array import namespace
 from villard.utils.names import nearest
 from villard.utils.units import convert, parse_unit
@@ -59,6 +60,9 @@ class Prior:
         cls.tag = cls.__dict__.get("tag") or [cls.__name__]
         _PRIORS.update(dict.fromkeys(cls.tag, cls))
         cls._check_evaluate()
+        if "evaluate" in cls.__dict__:
+            named = traceable(cls.evaluate, f"{cls.__name__}.evaluate")
+            setattr(cls, "evaluate", staticmethod(named))  # noqa: B010 - mypy lets no method be assigned
 
     @classmethod
     def _check_evaluate(cls) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase
+from villard.modeling.traced import traceable
 from villard.utils.units import to_canonical
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class SpatialModel(ModelBase):
 
     def pure(self) -> PureSpatial:
         """Return the model as a pure function of arrays."""
-        function, names = type(self).evaluate, self.default_parameters.names
+        function = traceable(type(self).evaluate, f"{type(self).__name__}.evaluate")
+        names = self.default_parameters.names
         n = len(names)
 
         def evaluate(lon: Any, lat: Any, parameters: Any, arrays: Any) -> Any:

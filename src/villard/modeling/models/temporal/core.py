@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase
+from villard.modeling.traced import traceable
 
 if TYPE_CHECKING:
     from astropy.time import Time
@@ -102,7 +103,8 @@ class TemporalModel(ModelBase):
         """Return the model as pure functions of arrays."""
         cls, names = type(self), self.default_parameters.names
         n = len(names)
-        value, integral = cls.evaluate, cls.evaluate_integral
+        value = traceable(cls.evaluate, f"{cls.__name__}.evaluate")
+        integral = traceable(cls.evaluate_integral, f"{cls.__name__}.evaluate_integral")
         return PureTemporal(
             key=(cls,),
             n_parameters=n,
