@@ -18,16 +18,18 @@ from map_dataset_toys import (
     dataset,
     edisp,
     exposure,
+    flux,
     gauss,
     onoff_dataset,
+    point,
     psf,
 )
 
 from villard.data.gti import GTI
 from villard.datasets import Datasets, MapDataset, MapDatasetOnOff
 from villard.exceptions import ConfigError, DataError, FileFormatError, OverwriteError
-from villard.irf import EDispMap, PSFKernel
-from villard.maps import MapAxis
+from villard.irf import EDispKernelMap, EDispMap, PSFKernel, PSFMap
+from villard.maps import Map, MapAxis
 from villard.modeling.models import FoVBackgroundModel, Models
 
 COARSE = IMAGE.to_binsz(0.5)
@@ -168,3 +170,26 @@ def test_axes_of_the_file_are_those_of_the_data(tmp_path: Path) -> None:
     assert again.geom == GEOM
     assert again.geom.axes["energy"].is_aligned_with(AXIS)
     assert again.exposure.geom.axes["energy_true"].is_aligned_with(AXIS_TRUE)
+
+
+def test_cube_of_files_of_the_fermi_tools(gammapy_data: Path) -> None:
+    folder = gammapy_data / "fermi-3fhl-gc"
+    packed = MapDataset.read(folder / "fermi-3fhl-gc.fits.gz")
+    counts = Map.read(folder / "fermi-3fhl-gc-counts-cube.fits.gz")
+    exposure = Map.read(gammapy_data / "fermi_3fhl" / "fermi_3fhl_exposure_cube_hpx.fits.gz")
+    with pytest.raises(DataError, match=r"found HpxNDMap. Use interp_to_geom first"):
+        MapDataset(counts=counts, exposure=exposure)
+    axis = counts.geom.axes["energy"].copy(name="energy_true")
+    exposure = exposure.interp_to_geom(counts.geom.to_image().to_cube([axis]))
+    psf = PSFMap.read(folder / "fermi-3fhl-gc-psf-cube.fits.gz", format="gtpsf")
+    edisp = EDispKernelMap.from_diagonal_response(counts.geom.axes["energy"], axis)
+    made = MapDataset(counts=counts, exposure=exposure, psf=psf, edisp=edisp, name="made")
+    assert np.array_equal(made.counts.data, packed.counts.data)
+    made.models = [point(0.0, 0.0, amplitude=1e-12, index=2.5)]
+    position = made.models["point"].spatial_model.position
+    at_source = exposure.get_by_coord({"skycoord": position, "energy_true": axis.center})
+    expected = flux(axis, index=2.5) * at_source
+    np.testing.assert_allclose(made.npred().data.sum(axis=(1, 2)), expected, rtol=5e-3)
+    # The energy dispersion of the packed cube shares bins that overlap in part by their widths.
+    packed.models = [point(0.0, 0.0, amplitude=1e-12, index=2.5)]
+    np.testing.assert_allclose(packed.npred_signal().data.sum(axis=(1, 2)), expected, rtol=0.07)

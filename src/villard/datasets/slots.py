@@ -55,7 +55,11 @@ class MapSlot:
             where = f"Dataset {dataset.name!r}: {self.name}"
             expected = dataset._map_class
             if not isinstance(value, expected):
-                raise DataError(f"{where}: expected a {expected.__name__}, found {type(value).__name__}")
+                hint = (
+                    ". Use interp_to_geom first" if getattr(value, "geom", None) and value.geom.is_hpx else ""
+                )
+                found = type(value).__name__
+                raise DataError(f"{where}: expected a {expected.__name__}, found {found}{hint}")
             if value.geom.axes.names != [self.axis_name]:
                 raise DataError(
                     f"{where}: expected a map with the axis {self.axis_name!r}, found {value.geom.axes.names}"
