@@ -1,5 +1,8 @@
 """Excess maps: counts in disks, their significance, and the flux that they mean."""
 
+import json
+from pathlib import Path
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -7,7 +10,8 @@ import pytest
 from villard.datasets import MapDataset, MapDatasetOnOff
 from villard.estimators import ExcessMapEstimator
 from villard.exceptions import ConfigError, DataError
-from villard.maps import MapAxis, WcsGeom, WcsNDMap
+from villard.irf import EDispKernelMap
+from villard.maps import Map, MapAxis, WcsGeom, WcsNDMap
 from villard.modeling.models import PowerLawSpectralModel
 
 AXIS = MapAxis.from_energy_edges([1, 2, 4, 8] * u.TeV)
@@ -205,3 +209,26 @@ def test_bad_input(dataset: MapDataset) -> None:
     dataset.background.data[0, 3, 3] = np.nan
     with pytest.raises(DataError, match="background"):
         ExcessMapEstimator().run(dataset)
+
+
+REFERENCE = json.loads((Path(__file__).parent.parent / "reference/estimators_maps.json").read_text())
+
+
+def test_same_as_gammapy(gammapy_data: Path) -> None:
+    folder = gammapy_data / "fermi-3fhl-gc"
+    counts, background, exposure = (
+        Map.read(folder / f"fermi-3fhl-gc-{key}-cube.fits.gz") for key in ("counts", "background", "exposure")
+    )
+    edisp = EDispKernelMap.from_diagonal_response(
+        counts.geom.axes["energy"], exposure.geom.axes["energy_true"]
+    )
+    exposure = exposure.copy(unit="cm2 s")
+    dataset = MapDataset(counts=counts, background=background, exposure=exposure, edisp=edisp, name="3fhl")
+    dataset = dataset.cutout(counts.geom.center_skydir, (5, 4) * u.deg, name="centre")
+    entry = REFERENCE["excess"]
+    maps = ExcessMapEstimator("0.1 deg", selection_optional="all", energy_edges=[10, 50, 500] * u.GeV).run(
+        dataset
+    )
+    energy, y, x = np.array(entry["bins"]).T
+    for name, values in entry["values"].items():
+        np.testing.assert_allclose(maps[name].data[energy, y, x], values, rtol=1e-4, err_msg=name)

@@ -26,7 +26,7 @@ __all__ = ["ShapeBasis", "SourceShape", "make_basis", "split_in_tiles"]
 
 Array = NDArray[np.float64]
 
-_MIN_TILE = 12
+_MIN_TILE = 4
 # Part of a shape that may be missed by the sum of few fixed ones.
 _RANK_TOLERANCE = 1e-3
 _MAX_PIXELS = 2000
@@ -135,7 +135,7 @@ def _point_images(source: Any, at: tuple[int, int], half: tuple[int, int] | None
 
     cutout = source.cutout
     if half is None:
-        half = tuple(max(i, n - 1 - i) for i, n in zip(at, cutout.shape, strict=True))  # type: ignore[assignment]
+        half = tuple(max(i, n - 1 - i) for i, n in zip(at, cutout.shape, strict=True))
     assert half is not None
     rows, columns = (
         slice(max(i - h, 0), min(i + h + 1, n)) for i, h, n in zip(at, half, cutout.shape, strict=True)
@@ -321,7 +321,7 @@ def _is_uniform(
     y = np.array([_middle(rows), rows.start, rows.start, rows.stop - 1, rows.stop - 1])
     x = np.array([_middle(columns), columns.start, columns.stop - 1, columns.start, columns.stop - 1])
     steps = _steps(geom, x, y)
-    known = np.isfinite(steps).all(axis=0)
+    known = np.asarray(np.isfinite(steps).all(axis=0))
     if not known[0]:
         return max(rows.stop - rows.start, columns.stop - columns.start) <= _MIN_TILE
     # A Gaussian that is wider by a small part in one direction has half of that part elsewhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +11,20 @@ from numpy.typing import NDArray
 
 from villard.estimators.flux_maps import FluxMaps
 from villard.estimators.map_data import EnergyGroups, MapData, as_datasets, joined_gti
-from villard.estimators.norm_map import NormMapSolution, PixelProblem, solve_norms
+from villard.estimators.norm_map import NormMapSolution, solve_norms
 from villard.estimators.settings import energy_edges_or_none, positive, positive_angle, selection
-from villard.estimators.ts_kernels import ShapeBasis, SourceShape, make_basis, split_in_tiles
+from villard.estimators.ts_kernels import SourceShape, make_basis, split_in_tiles
+from villard.estimators.ts_planes import Planes
 from villard.exceptions import ConfigError, DataError
-from villard.likelihood.count_statistics import cash
 from villard.maps import WcsGeom, WcsNDMap
+from villard.utils.progress import ProgressBar
 
 __all__ = ["TSMapEstimator"]
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 _OPTIONAL = ("errn-errp", "ul")
+_PIXELS_PER_PIECE = 10_000
 
 
 class TSMapEstimator:
@@ -167,20 +171,72 @@ class TSMapEstimator:
         geom = items[0].counts.geom.to_image()
         half = self._half(geom)
         shapes = [SourceShape(data, self.kernel_model, half) for data in inputs]
-        results = [_Images.empty(geom.spatial_shape, self.selection_optional) for _ in range(groups.n)]
         tiles = list(split_in_tiles(shapes, self.kernel_tolerance))
-        for rows, columns in tiles:
-            bases = [make_basis(shape, rows, columns) for shape in shapes]
-            for i in range(groups.n):
-                self._fit(inputs, [s[i] for s in groups.slices], bases, (rows, columns), results[i])
+        images = [_Images.empty(geom.spatial_shape, self.selection_optional) for _ in range(groups.n)]
+        jobs = self._jobs(inputs, groups, shapes, tiles)
+        for i, planes, pixels, solution in self._solve(jobs, n_pixels=groups.n * _n_pixels(tiles)):
+            images[i].fill(planes, pixels, solution)
         cube = geom.to_cube([groups.axis])
-        names = results[0].arrays
+        known = self._known(inputs, groups)
         maps = {
-            name: WcsNDMap(cube, data=np.stack([self._fill_up(r.arrays[name], name) for r in results]))
-            for name in names
+            name: WcsNDMap(cube, data=self._fill_up(np.stack([item.arrays[name] for item in images]), known))
+            for name in images[0].arrays
         }
         meta = {"n_sigma": self.n_sigma, "n_sigma_ul": self.n_sigma_ul}
         return FluxMaps(maps, self.kernel_model, meta, joined_gti(items))
+
+    def _jobs(
+        self,
+        inputs: list[MapData],
+        groups: EnergyGroups,
+        shapes: list[SourceShape],
+        tiles: list[tuple[slice, slice]],
+    ) -> Iterator[_Job]:
+        """Give the tiles for each bin of the result; only one is in memory at a time."""
+        settings = {
+            "tol": self.rtol,
+            "max_iter": self.max_niter,
+            "errn_errp": self.n_sigma if "errn-errp" in self.selection_optional else None,
+            "upper_limit": self.n_sigma_ul if "ul" in self.selection_optional else None,
+        }
+        for rows, columns in tiles:
+            bases = [make_basis(shape, rows, columns) for shape in shapes]
+            for i in range(groups.n):
+                bins = [slices[i] for slices in groups.slices]
+                planes = Planes.make(inputs, bins, bases, (rows, columns), self.sum_over_energy_groups)
+                pixels = planes.pixels(self.downsampling_factor)
+                # Other processes get bands of tiles, so that there is something to share.
+                n_parts = 1 if self.executor is None else -(-len(pixels) // _PIXELS_PER_PIECE)
+                for part in np.array_split(pixels, max(n_parts, 1)):
+                    if len(part):
+                        yield _Job(i, planes, part, settings)
+
+    def _solve(self, jobs: Iterator[_Job], n_pixels: int) -> Iterator[tuple[int, Planes, Index, Any]]:
+        if self.executor is not None:
+            from villard import parallel
+
+            work = list(jobs)
+            solutions = parallel.map(_Job.solve, work, self.executor, description=self.tag)
+            for job, solution in zip(work, solutions, strict=True):
+                yield job.number, job.planes, job.pixels, self._scaled(solution)
+            return
+        with ProgressBar(n_pixels, self.tag) as bar:
+            for job in jobs:
+                yield job.number, job.planes, job.pixels, self._scaled(job.solve(bar.advance))
+
+    def _scaled(self, solution: NormMapSolution) -> NormMapSolution:
+        solution.norm_err *= self.n_sigma
+        return solution
+
+    @staticmethod
+    def _known(inputs: list[MapData], groups: EnergyGroups) -> NDArray[np.bool_]:
+        """Return which pixels are in a mask, shape (n, n_lat, n_lon)."""
+        return np.stack(
+            [
+                np.any([d.mask[s[i]].any(axis=0) for d, s in zip(inputs, groups.slices, strict=True)], axis=0)
+                for i in range(groups.n)
+            ]
+        )
 
     def _half(self, geom: WcsGeom) -> tuple[int, int] | None:
         if self.kernel_width is None:
@@ -189,46 +245,25 @@ class TSMapEstimator:
         width, height = (int(np.floor(n / 2 + 0.5)) for n in pixels)
         return height, width
 
-    def _fit(
-        self,
-        inputs: list[MapData],
-        bins: list[slice],
-        bases: list[ShapeBasis],
-        tile: tuple[slice, slice],
-        images: _Images,
-    ) -> None:
-        """Fit the pixels of a tile, and write the results into the images."""
-        planes = _Planes.make(inputs, bins, bases, tile, self.sum_over_energy_groups)
-        pixels = planes.pixels(self.downsampling_factor)
-        if not len(pixels):
-            return
-        solution = solve_norms(
-            planes.problem,
-            pixels,
-            tol=self.rtol,
-            max_iter=self.max_niter,
-            errn_errp=self.n_sigma if "errn-errp" in self.selection_optional else None,
-            upper_limit=self.n_sigma_ul if "ul" in self.selection_optional else None,
-        )
-        solution.norm_err *= self.n_sigma
-        images.fill(planes, pixels, solution)
-
-    def _fill_up(self, image: Array, name: str) -> Array:
+    def _fill_up(self, cube: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
         """Interpolate between the pixels that were fitted."""
         factor = self.downsampling_factor
         if factor == 1:
-            return image
+            return cube
         from scipy import ndimage
 
         first = factor // 2
-        nodes = image[first::factor, first::factor]
-        if not nodes.size:
-            return image
-        coordinates = [(np.arange(n) - first) / factor for n in image.shape]
+        coordinates = [(np.arange(n) - first) / factor for n in cube.shape[1:]]
         grid = np.stack(np.meshgrid(*coordinates, indexing="ij"))
-        order = 0 if name in ("success", "niter") else 1
-        values = ndimage.map_coordinates(nodes.astype(float), grid, order=order, mode="nearest")
-        return values > 0.5 if image.dtype == bool else values
+        is_float = cube.dtype.kind == "f"
+        images = [
+            ndimage.map_coordinates(
+                image[first::factor, first::factor].astype(float), grid, order=int(is_float), mode="nearest"
+            )
+            for image in cube
+        ]
+        values = np.where(known, np.stack(images), np.nan if is_float else 0)
+        return values if is_float else values.astype(cube.dtype)
 
     def __str__(self) -> str:
         names = ("kernel_width", "n_sigma", "n_sigma_ul", "selection_optional", "energy_edges")
@@ -252,7 +287,7 @@ class _Images:
         arrays: dict[str, NDArray[Any]] = {name: np.full(shape, np.nan) for name in names}
         return cls(arrays | {"niter": np.zeros(shape, dtype=int), "success": np.zeros(shape, dtype=bool)})
 
-    def fill(self, planes: _Planes, pixels: NDArray[np.intp], solution: NormMapSolution) -> None:
+    def fill(self, planes: Planes, pixels: NDArray[np.intp], solution: NormMapSolution) -> None:
         """Write the results of a tile."""
         y, x = planes.on_map(pixels)
         stat_null, background = planes.null(pixels)
@@ -267,99 +302,22 @@ class _Images:
             array[y, x] = values[name]
 
 
-@dataclass
-class _Planes:
-    """Data around a tile, as images that are fitted together."""
+@dataclass(frozen=True)
+class _Job:
+    """Pixels to be fitted."""
 
-    problem: PixelProblem
-    origin: tuple[int, int]
-    tile: tuple[slice, slice]
+    number: int
+    planes: Planes
+    pixels: Index
+    settings: dict[str, Any]
 
-    @classmethod
-    def make(
-        cls,
-        inputs: list[MapData],
-        bins: list[slice],
-        bases: list[ShapeBasis],
-        tile: tuple[slice, slice],
-        add_up: bool,
-    ) -> _Planes:
-        half = [max(basis.kernels.shape[axis] // 2 for basis in bases) for axis in (2, 3)]
-        window = [
-            slice(max(part.start - h, 0), min(part.stop + h, n))
-            for part, h, n in zip(tile, half, inputs[0].shape[1:], strict=True)
-        ]
-        counts, background, masks, kernels, coefficients = [], [], [], [], []
-        n_basis = sum(len(basis.kernels) for basis in bases)
-        first = 0
-        for data, part, basis in zip(inputs, bins, bases, strict=True):
-            where = (part, *window)
-            mask = data.mask[where]
-            for members in _alike(mask) if add_up else [[i] for i in range(len(mask))]:
-                counts.append(data.cube("counts")[where][members].sum(axis=0))
-                background.append(data.npred[where][members].sum(axis=0))
-                masks.append(mask[members[0]])
-                own = basis.kernels[:, part][:, members].sum(axis=1)
-                kernel = np.zeros((n_basis, 2 * half[0] + 1, 2 * half[1] + 1))
-                dy, dx = (h - n // 2 for h, n in zip(half, own.shape[1:], strict=True))
-                kernel[first : first + len(own), dy : dy + own.shape[1], dx : dx + own.shape[2]] = own
-                kernels.append(kernel)
-            first += len(basis.kernels)
-            inside = np.zeros((len(basis.kernels), *(w.stop - w.start for w in window)))
-            y, x = (slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, window, strict=True))
-            inside[:, y, x] = basis.coefficients
-            coefficients.append(inside)
-        problem = PixelProblem(
-            np.stack(counts),
-            np.stack(background),
-            np.stack(masks),
-            np.stack(kernels, axis=1),
-            np.concatenate(coefficients),
-        )
-        return cls(problem, (window[0].start, window[1].start), tile)
-
-    def pixels(self, factor: int) -> NDArray[np.intp]:
-        """Return the flat indices of the pixels to be fitted: those of the tile that aren't masked."""
-        known = self.problem.mask.any(axis=0)
-        rows, columns = (np.arange(part.start, part.stop) for part in self.tile)
-        rows, columns = (index[index % factor == factor // 2] for index in (rows, columns))
-        y, x = np.meshgrid(rows - self.origin[0], columns - self.origin[1], indexing="ij")
-        # Between pixels that are far from each other a mask can't be interpolated.
-        chosen = known[y, x] if factor == 1 else np.ones(y.shape, dtype=bool)
-        return np.ravel_multi_index((y[chosen], x[chosen]), known.shape)
-
-    def on_map(self, pixels: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return rows and columns of the map."""
-        y, x = np.unravel_index(pixels, self.problem.mask.shape[1:])
-        return y + self.origin[0], x + self.origin[1]
-
-    def null(self, pixels: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Return -2 ln L without the source, and the predicted counts, around each pixel."""
-        problem = self.problem
-        stat = np.where(problem.mask, cash(problem.counts, problem.background), 0.0).sum(axis=0)
-        h, w = (n // 2 for n in problem.kernels.shape[2:])
-        return _box_sum(stat, h, w).ravel()[pixels], _box_sum(problem.background.sum(axis=0), h, w).ravel()[
-            pixels
-        ]
+    def solve(self, progress: Callable[[int], None] | None = None) -> NormMapSolution:
+        """Fit the pixels."""
+        return solve_norms(self.planes.problem, self.pixels, progress=progress, **self.settings)
 
 
-def _alike(mask: NDArray[np.bool_]) -> list[list[int]]:
-    """Group the planes that have the same mask, without those that are masked everywhere."""
-    groups: dict[bytes, list[int]] = {}
-    for i, plane in enumerate(mask):
-        groups.setdefault(plane.tobytes(), []).append(i)
-    return list(groups.values())
-
-
-def _box_sum(image: Array, h: int, w: int) -> Array:
-    """Return the sum over 2 h + 1 rows and 2 w + 1 columns around each pixel."""
-    total = np.zeros(tuple(n + 1 for n in image.shape))
-    total[1:, 1:] = image.cumsum(axis=0).cumsum(axis=1)
-    y, x = (np.arange(n) for n in image.shape)
-    top, bottom = np.minimum(y + h + 1, len(y)), np.maximum(y - h, 0)
-    right, left = np.minimum(x + w + 1, len(x)), np.maximum(x - w, 0)
-    rows = total[top] - total[bottom]
-    return np.asarray(rows[:, right] - rows[:, left])
+def _n_pixels(tiles: list[tuple[slice, slice]]) -> int:
+    return sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in tiles)
 
 
 def _default_model() -> Any:
