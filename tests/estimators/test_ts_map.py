@@ -377,7 +377,8 @@ def test_same_as_gammapy(gammapy_data: Path, tag: str) -> None:
     ).run(read_galactic_centre(gammapy_data))
     x, y = np.array(entry["pixels"]).T
     values = {name: np.array(numbers) for name, numbers in entry["values"].items()}
-    # Gammapy's kernels are evaluated at the centres of parts of pixels, and end at a square.
+    # Gammapy brings the PSF of this format to other radii, which makes it a little wider; its kernels are
+    # evaluated at the centres of parts of pixels, and end at a square.
     error = values["norm_err"]
     for name in ("norm", "norm_ul"):
         if name in values:
@@ -387,7 +388,7 @@ def test_same_as_gammapy(gammapy_data: Path, tag: str) -> None:
     for name in ("norm_err", "norm_errp"):
         if name in values:
             np.testing.assert_allclose(maps[name].data[0, y, x], values[name], rtol=0.02, err_msg=name)
-    np.testing.assert_allclose(maps.ts.data[0, y, x], values["ts"], rtol=0.015, atol=0.2)
+    np.testing.assert_allclose(maps.ts.data[0, y, x], values["ts"], rtol=0.03, atol=0.2)
     np.testing.assert_allclose(maps.stat_null.data[0, y, x], values["stat_null"], rtol=1e-6)
     np.testing.assert_allclose(
         maps.flux.data[0, y, x] / maps.norm.data[0, y, x], values["flux"] / values["norm"], rtol=1e-5
