@@ -51,7 +51,7 @@ class Block:
     pures: tuple[PureSpectrum, ...]
     arrays: dict[str, Any]
     shapes: tuple[ShapeFunction, ...] = ()
-    sources: list["_Pair"] = field(default_factory=list)
+    sources: list[tuple[Any, Any]] = field(default_factory=list)
 
     def pack(self, values: Sequence[NDArray[Any]], fill: float = 1.0) -> NDArray[Any]:
         """Stack one array per measurement, each (..., n_bins), to (..., n_measurements, n_columns).
@@ -77,6 +77,11 @@ class Binding:
     blocks: list[Block]
     priors: list[tuple[type, NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
     constant: float = 0.0
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether a source, with its parameters as they are now, has left its cutout."""
+        return any(source.is_outgrown(model) for block in self.blocks for model, source in block.sources)
 
     @property
     def n_numbers(self) -> int:
@@ -216,7 +221,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
             spectral.append(pair)
     rows, kept = _keep_responses(members, selections, spectral)
     groups, structure = _stack_groups(spectral, rows, [r.order for r in kept], position)
-    functions, shape_groups = _stack_shapes(shapes, n_columns, position)
+    functions, shape_groups, sources = _stack_shapes(shapes, n_columns, position)
     block = Block(
         members,
         selections,
@@ -225,7 +230,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         tuple(group["pure"] for group in groups),
         {},
         tuple(functions),
-        shapes,
+        sources,
     )
     mask = [np.ones(m.n_bins, dtype=bool) for m in members]
     block.arrays = {
@@ -340,8 +345,10 @@ def _shape_key(function: ShapeFunction) -> Hashable:
 
 def _stack_shapes(
     pairs: list[_Pair], n_columns: int, position: dict[int, int]
-) -> tuple[list[ShapeFunction], list[dict[str, Any]]]:
+) -> tuple[list[ShapeFunction], list[dict[str, Any]], list[tuple[Any, Any]]]:
     """Stack the sources whose source maps are computed by the same code on equal shapes.
+
+    Returns their functions, the stacked arrays, and all models with their source maps.
 
     Raises
     ------
@@ -349,9 +356,12 @@ def _stack_shapes(
         If a morphology has free parameters, but can't be differentiated.
     """
     grouped: dict[Hashable, list[tuple[_Pair, ShapeFunction, dict[str, Any]]]] = {}
+    sources = []
     for pair in pairs:
         assert isinstance(pair.measurement, CompressedMeasurement)
         source = pair.measurement.cube.source(pair.model)
+        assert source is not None  # a source that lies outside can't have free parameters
+        sources.append((pair.model, source))
         if source.map.kind == "image":
             free = [p.name for p in pair.shape_parameters if not p.frozen]
             raise ModelError(
@@ -376,7 +386,7 @@ def _stack_shapes(
                 "source": _stack_trees([arrays for _, _, arrays in members]),
             }
         )
-    return functions, groups
+    return functions, groups, sources
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from villard.likelihood.batch import (
 )
 from villard.likelihood.binding import Binding, bind_models, free_columns
 from villard.likelihood.kernels import Kernels, kernels_for
+from villard.likelihood.map_measurement import MapMeasurement
 from villard.likelihood.measurement import Measurement
 from villard.likelihood.newton import minimize_exactly
 from villard.likelihood.solver import SolverStatus, minimize
@@ -63,7 +64,7 @@ class Likelihood:
 
     Parameters
     ----------
-    measurements : list of `Measurement`
+    measurements : list of `Measurement` or `MapMeasurement`
         Data and responses.
     models : list of models
         Models; which of their parameters are free is taken now.
@@ -74,7 +75,8 @@ class Likelihood:
         If a model contributes to no measurement.
     """
 
-    def __init__(self, measurements: Sequence[Measurement], models: Sequence[Any]) -> None:
+    def __init__(self, measurements: Sequence[Measurement | MapMeasurement], models: Sequence[Any]) -> None:
+        self._measurements = list(measurements)
         self.binding: Binding = bind_models(measurements, models)
         self.parameters: Parameters = self.binding.free
         self.scale: Array = np.array([_scale(p) for p in self.parameters])
@@ -357,6 +359,31 @@ class Likelihood:
     def _changes(self, overrides: Sequence[dict[str, Any]] | None) -> list[dict[str, Array]]:
         blocks = overrides if overrides else [{} for _ in self.binding.blocks]
         return [{key: np.asarray(value) for key, value in block.items()} for block in blocks]
+
+    def recut(self, theta: Any) -> bool:
+        """Cut out other pixels for sources that have left theirs, and tell whether there were any.
+
+        Only the pixels on which sources are computed change: the statistic is the same where none is cut off.
+
+        Parameters
+        ----------
+        theta : array
+            Scaled parameters, shape (n_free,).
+        """
+        before = [p.value for p in self.parameters]
+        try:
+            for parameter, value in zip(self.parameters, self.to_values(theta), strict=True):
+                parameter.value = value
+            if not self.binding.is_outgrown:
+                return False
+            self.binding = bind_models(self._measurements, self.binding.models)
+            self._kernels = kernels_for(self.binding)
+            self.data = self._make_data()
+        finally:
+            for parameter, value in zip(self.parameters, before, strict=True):
+                parameter.value = value
+        self.__dict__.pop("_device_data", None)
+        return True
 
     def check_free(self) -> None:
         """Raise `FitSetupError` if there is nothing to fit."""

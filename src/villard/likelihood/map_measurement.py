@@ -137,8 +137,8 @@ class MapMeasurement:
 
     # Predictions
 
-    def source(self, model: Any) -> "BoundSource":
-        """Return the source map of a model and all that goes with it."""
+    def source(self, model: Any) -> "BoundSource | None":
+        """Return the source map of a model and all that goes with it; `None` if it misses the map."""
         from villard.likelihood.source_setup import bind_source
 
         return bind_source(self, model)

@@ -13,7 +13,7 @@ from villard.exceptions import DataError, ModelError
 from villard.likelihood.map_exposure import exposure_on
 from villard.likelihood.psf_kernel import kernel_transform, padded_kernel, quadrature_nodes
 from villard.likelihood.psf_profiles import PSFProfiles, make_psf_profiles
-from villard.likelihood.sky_grid import Cutout, make_cutout
+from villard.likelihood.sky_grid import Cutout, make_cutout, unit_vector
 from villard.likelihood.source_map import SourceMap
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class BoundSource:
         Lower and upper bounds of true energies in TeV, and the order of quadrature.
     edisp : array
         Probability of each reconstructed energy, shape (n_true, n_energies).
-    reach : float
-        Distance from where it is now that the source may move, in deg.
+    reach : (float, float)
+        Distance from where it is now that the source may move, and extent that it may take, in deg.
     """
 
     map: SourceMap
@@ -62,12 +62,22 @@ class BoundSource:
     cutout: Cutout
     energies: tuple[Array, Array, int]
     edisp: Array
-    reach: float
+    reach: tuple[float, float]
 
     def evaluate(self, model: Any) -> Array:
         """Return the source map for the present parameters of a model, shape (n_true, n_pixels)."""
         values = np.array([p.engine_value for p in model.spatial_model.parameters])
         return np.asarray(_compiled(self.map)(values, self.arrays))
+
+    def is_outgrown(self, model: Any) -> bool:
+        """Tell whether a model has moved or grown further than the cutout allows."""
+        spatial = model.spatial_model
+        distance, extent = self.reach
+        if not np.isfinite(distance):
+            return False
+        here = unit_vector(*spatial.position_lonlat)
+        moved = np.degrees(2 * np.arcsin(min(np.linalg.norm(here - self.cutout.basis[0]) / 2, 1.0)))
+        return bool(moved > distance or spatial.evaluation_radius.to_value("deg") > extent)
 
 
 @lru_cache(maxsize=256)
@@ -213,8 +223,9 @@ def _edisp_matrix(measurement: "MapMeasurement", model: Any, center: "SkyCoord")
 
 def _choose_cutout(
     measurement: "MapMeasurement", model: Any, psf: _Psf, center: "SkyCoord"
-) -> tuple[Cutout | None, float]:
-    """Choose the pixels that a source may light up, and how far it may move on them (deg)."""
+) -> tuple[Cutout | None, tuple[float, float]]:
+    """Choose the pixels that a source may light up, and how far it may move and grow on them (deg)."""
+    anywhere = (np.inf, np.inf)
     geom = measurement.geom
     spatial = model.spatial_model
     rows, columns = geom.spatial_shape
@@ -225,10 +236,10 @@ def _choose_cutout(
     x, y = (float(np.ravel(v)[0]) for v in geom.skydir_to_pix(center))
     if radius is None or spatial.position is None or not (np.isfinite(x) and np.isfinite(y)):
         if spatial.position is not None and radius is not None:
-            return None, 0.0
+            return None, anywhere
         px, py = _in_pixels(geom, psf_radius, *geom.center_pix)
         origin, shape = (-px, -py), (rows + 2 * py, columns + 2 * px)
-        return make_cutout(geom, frame, center, origin, shape), np.inf
+        return make_cutout(geom, frame, center, origin, shape), anywhere
     extent = float(radius.to_value("deg"))
     scale = float(np.max(geom.pixel_scales.to_value("deg")))
     margin = 0.0
@@ -238,18 +249,19 @@ def _choose_cutout(
         extent *= _GROWTH
     half = _in_pixels(geom, extent + margin + psf_radius, x, y)
     halo = _in_pixels(geom, psf_radius, x, y)
-    origin, shape = [], []
+    starts: list[int] = []
+    sizes: list[int] = []
     for at, h, outer, n in zip((x, y), half, halo, (columns, rows), strict=True):
         if at + h < -0.5 or at - h > n - 0.5:
-            return None, 0.0
+            return None, anywhere
         size = _STEP * -(-(2 * h + 2) // _STEP)
         start = round(at) - size // 2
         if size >= n + 2 * outer:
             start, size = -outer, n + 2 * outer
-        origin.append(start)
-        shape.append(size)
-    cutout = make_cutout(geom, frame, center, (origin[0], origin[1]), (shape[1], shape[0]))
-    return cutout, margin if free else np.inf
+        starts.append(start)
+        sizes.append(size)
+    cutout = make_cutout(geom, frame, center, (starts[0], starts[1]), (sizes[1], sizes[0]))
+    return cutout, (margin, extent) if free else anywhere
 
 
 def _in_pixels(geom: Any, radius: float, x: float, y: float) -> tuple[int, int]:

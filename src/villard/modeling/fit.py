@@ -10,6 +10,7 @@ from villard.exceptions import FitError, FitSetupError
 from villard.modeling.curvature import check_distance, covariance_at, names_at_limits
 from villard.modeling.fit_result import CovarianceResult, FitResult, OptimizeResult
 from villard.modeling.minimizers import Objective, Outcome, get_backend, natural_units
+from villard.modeling.minimizers.follow import follow_sources
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameter
 from villard.utils.names import nearest
@@ -138,6 +139,7 @@ class Fit:
             raise FitError(_not_finite(likelihood))
         if self.backend != "newton":
             check_distance(likelihood, outcome)
+        follow_sources(likelihood, outcome)
         trace = _trace_table(likelihood, models, objective.rows) if self.store_trace else None
         return outcome, trace
 
