@@ -201,7 +201,7 @@ def write_tsmap(
 def _plot(result: TSMapResult) -> Any:
     from matplotlib.figure import Figure
 
-    image = result.maps.sqrt_ts.to_image() if result.maps.sqrt_ts.geom.axes else result.maps.sqrt_ts
+    image = result.maps.sqrt_ts
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     ax = figure.add_subplot(projection=image.geom.wcs)
     limit = max(5.0, float(abs(image.data[image.data == image.data]).max(initial=0)))

@@ -162,7 +162,8 @@ class MapFit:
         before = [p.value for p in own]
         try:
             for parameter, other in zip(own, given, strict=True):
-                parameter.quantity = other.quantity
+                # In its own unit: setting a quantity would change that.
+                parameter.value = other.quantity.to_value(parameter.unit)
             return self._dataset.stat_sum()
         finally:
             for parameter, value in zip(own, before, strict=True):
