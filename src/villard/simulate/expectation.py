@@ -122,8 +122,7 @@ def _expectation(dataset: Any, npred_background: Any) -> Expectation:
             f"found the statistic {statistic!r}"
         )
     elif statistic in {"cash", "cstat"}:
-        given = 0.0 if measurement.background is None else measurement.background
-        expected = {"counts": signal + given}
+        expected = {"counts": signal + measurement.background_of(dataset.models)}
     elif statistic in {"chi2", "distrib", "censored"}:
         _check_no_limits(measurement)
         return Expectation(measurement, {"value": signal})
@@ -172,7 +171,8 @@ def _background(
 
 def _checked(measurement: Measurement, key: str, mu: Array) -> Array:
     """Check expected counts in the fit range; outside of it what isn't possible becomes 0."""
-    possible = np.isfinite(mu) & (mu >= 0)
+    # Convolutions leave traces of rounding on both sides of 0.
+    possible = np.isfinite(mu) & (mu >= -1e-12 * np.nanmax(mu, initial=0.0))
     bad = measurement.mask & ~possible
     if np.any(bad):
         bins = ", ".join(map(str, np.flatnonzero(bad)[:5]))
@@ -180,7 +180,7 @@ def _checked(measurement: Measurement, key: str, mu: Array) -> Array:
             f"Dataset {measurement.name!r}: expected {key} must be finite and not negative, "
             f"found {mu[bad][0]:g} (bins {bins})"
         )
-    return np.where(possible, mu, 0.0)
+    return np.where(possible, np.maximum(mu, 0.0), 0.0)
 
 
 def _check_no_limits(measurement: Measurement) -> None:
