@@ -1,5 +1,6 @@
 """Maps of test statistics: sources are found where they are, with their flux, and nothing else is."""
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from villard.estimators import FluxMaps, TSMapEstimator, find_peaks
 from villard.estimators.norm_map import PixelProblem, kernel_sums, solve_norms
 from villard.exceptions import ConfigError, DataError, ModelError
 from villard.irf import EDispKernelMap, PSFMap
+from villard.likelihood.predict import predict
 from villard.maps import Map, MapAxis, WcsGeom, WcsNDMap
 from villard.modeling import Fit
 from villard.modeling.models import (
@@ -64,10 +66,10 @@ def make_source(x: float = 20, y: float = 11, geom: WcsGeom = GEOM, sigma: float
 
 
 def with_source(dataset: MapDataset, source: SkyModel) -> MapDataset:
-    """Set the counts to those that are expected with a source."""
-    dataset.models = [source]
-    dataset.counts = dataset.npred()
-    dataset.models = None
+    """Set the counts to those that are expected with a source, whose PSF is integrated over pixels."""
+    measurement = dataclasses.replace(dataset._response_measurement(), point_sources="exact")
+    signal = predict(measurement, [source]).reshape(dataset.data_shape)
+    dataset.counts = dataset.background.copy(data=dataset.background.data + signal)
     return dataset
 
 
@@ -119,8 +121,8 @@ def test_same_as_fits_of_the_engine(sigma: float | None, add_up: bool) -> None:
             model.spectral_model.amplitude.error / start,
         )
         single.models = None
-        # The engine has the energy dispersion of sums of bins a little differently weighted.
-        tolerance = 3e-3 if sigma is None else 2e-2
+        # By default a fit shares point sources between pixels; an extended source has many exposures.
+        tolerance = 1e-2 if sigma is None else 2e-2
         np.testing.assert_allclose(maps.norm.data[0, y, x], best, atol=tolerance * (error + abs(best)))
         np.testing.assert_allclose(maps.norm_err.data[0, y, x], error, rtol=tolerance)
         ts = null - result.total_stat
@@ -213,8 +215,8 @@ def test_models_of_the_dataset_are_background() -> None:
     dataset = with_source(make_dataset(), source)
     dataset.models = [source]
     maps = TSMapEstimator(source, rtol=1e-6).run(dataset)
-    assert maps.sqrt_ts.data.max() < 1e-3
-    np.testing.assert_allclose(maps.norm.data[0, 11, 20], 0, atol=1e-3)
+    assert maps.sqrt_ts.data.max() < 1e-2
+    np.testing.assert_allclose(maps.norm.data[0, 11, 20], 0, atol=1e-2)
     assert source.spatial_model.lon_0.value == pytest.approx(GEOM.pix_to_skydir(20, 11).ra.deg)
 
 
@@ -377,8 +379,7 @@ def test_same_as_gammapy(gammapy_data: Path, tag: str) -> None:
     ).run(read_galactic_centre(gammapy_data))
     x, y = np.array(entry["pixels"]).T
     values = {name: np.array(numbers) for name, numbers in entry["values"].items()}
-    # Gammapy brings the PSF of this format to other radii, which makes it a little wider; its kernels are
-    # evaluated at the centres of parts of pixels, and end at a square.
+    # Gammapy's kernels are evaluated at the centres of parts of pixels, and normalised in the square.
     error = values["norm_err"]
     for name in ("norm", "norm_ul"):
         if name in values:
@@ -388,7 +389,7 @@ def test_same_as_gammapy(gammapy_data: Path, tag: str) -> None:
     for name in ("norm_err", "norm_errp"):
         if name in values:
             np.testing.assert_allclose(maps[name].data[0, y, x], values[name], rtol=0.02, err_msg=name)
-    np.testing.assert_allclose(maps.ts.data[0, y, x], values["ts"], rtol=0.03, atol=0.2)
+    np.testing.assert_allclose(maps.ts.data[0, y, x], values["ts"], rtol=0.015, atol=0.1)
     np.testing.assert_allclose(maps.stat_null.data[0, y, x], values["stat_null"], rtol=1e-6)
     np.testing.assert_allclose(
         maps.flux.data[0, y, x] / maps.norm.data[0, y, x], values["flux"] / values["norm"], rtol=1e-5
