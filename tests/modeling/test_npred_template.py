@@ -6,7 +6,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from villard.exceptions import DataError, ModelError, OverwriteError, UnitsError
-from villard.maps import Map, MapAxis
+from villard.maps import Map, MapAxis, WcsGeom
 from villard.modeling.models import (
     ConstantSpatialModel,
     Models,
@@ -59,6 +59,28 @@ def test_parts_and_sums():
     expected = 2 * 276 + 3 * part.map.data.sum()
     np.testing.assert_allclose(model.evaluate().data.sum(), expected)
     assert model.spectral_model.norm.value == 1
+
+
+def test_bins_of_a_dataset():
+    """A template may be a part of the dataset's map, or reach beyond it."""
+    model = TemplateNPredModel(counts(), PowerLawNormSpectralModel(norm=7), name="a")
+    geom = model.map.geom
+    np.testing.assert_array_equal(model.evaluate_geom(geom), counts().data)
+    larger = WcsGeom.create(npix=(8, 7), binsz=0.5, frame="galactic", axes=[AXIS])
+    found = model.evaluate_geom(larger)
+    assert found.shape == (2, 7, 8)
+    np.testing.assert_array_equal(found[:, 2:5, 2:6], counts().data)
+    assert found.sum() == 276
+    smaller = geom.cutout(SkyCoord(0.5, 0, unit="deg", frame="galactic"), 1 * u.deg)
+    assert model.evaluate_geom(smaller).shape == (2, 2, 2)
+    others = [
+        WcsGeom.create(npix=(8, 7), binsz=0.4, frame="galactic", axes=[AXIS]),
+        WcsGeom.create(npix=4, binsz=0.5, axes=[AXIS]),
+        geom.replace_axis(MapAxis.from_energy_bounds("1 TeV", "50 TeV", nbin=2)),
+    ]
+    for other in others:
+        with pytest.raises(ModelError, match="'a': the template must have the pixels and energies"):
+            model.evaluate_geom(other)
 
 
 def test_files(tmp_path):

@@ -14,6 +14,7 @@ from villard._jax import jax, jnp
 from villard.exceptions import DataError, FileFormatError, ModelError, UnitsError
 from villard.maps import Map, MapAxis, WcsGeom
 from villard.modeling.models import Models, PiecewiseNormSpatialModel, SkyModel, TemplateSpatialModel
+from villard.modeling.parameter import Parameter
 
 _PATH = Path(__file__).parents[1] / "reference" / "models_maps.json"
 ENTRIES = {e["id"]: e for e in json.loads(_PATH.read_text())["entries"]}
@@ -303,6 +304,58 @@ def test_wrong_use(tmp_path, monkeypatch):
     monkeypatch.delenv("VILLARD_NOWHERE", raising=False)
     with pytest.raises(DataError, match="VILLARD_NOWHERE"):
         TemplateSpatialModel.from_dict({**data, "filename": "$VILLARD_NOWHERE/a.fits"})
+
+
+def test_reference_supernova_remnant(gammapy_data):
+    """A template of the Fermi catalogues; the value is Gammapy's, which interpolates logarithms."""
+    path = gammapy_data / "catalogs/fermi/Extended_archive_v18/Templates/RXJ1713_2016_250GeV.fits"
+    if not path.is_file():
+        pytest.skip(f"needs a file that isn't part of the public data sets: {path}")
+    model = TemplateSpatialModel.read(path, normalize=False, interp_kwargs={"values_scale": "log"})
+    np.testing.assert_allclose(model([258.5, 0] * u.deg, -39.8 * u.deg).value, [3265.6559, 0], rtol=1e-6)
+
+
+# Morphologies of users that depend on energy
+
+
+class ShrinkingSpatialModel(vm.SpatialModel):
+    """A Gaussian whose size falls with energy, so that the spectrum is softer further out."""
+
+    is_energy_dependent = True
+    lon_0 = Parameter("lon_0", "0 deg")
+    lat_0 = Parameter("lat_0", "0 deg")
+    sigma = Parameter("sigma", "0.5 deg")
+    slope = Parameter("slope", 0.3)
+
+    @staticmethod
+    def evaluate(lon, lat, energy, lon_0, lat_0, sigma, slope):
+        shape = vm.GeneralizedGaussianSpatialModel.evaluate
+        return shape(lon, lat, lon_0, lat_0, 2**0.5 * sigma * energy**-slope, 0.5, 0.0, 0.0)
+
+    @property
+    def evaluation_radius(self):
+        return 5 * self.sigma.quantity
+
+
+def test_morphology_of_a_user_that_depends_on_energy():
+    model = ShrinkingSpatialModel(lon_0="10 deg", lat_0="20 deg")
+    energy = np.array([1, 10])[:, None] * u.TeV
+    found = model([10, 10.3] * u.deg, 20 * u.deg, energy)
+    assert found.shape == (2, 2)
+    for row, sigma in zip(found, (0.5, 0.5 * 10**-0.3), strict=True):
+        gauss = vm.GaussianSpatialModel(lon_0=10, lat_0=20, sigma=sigma)
+        np.testing.assert_allclose(row.value, gauss([10, 10.3] * u.deg, 20 * u.deg).value, rtol=1e-4)
+    geom = WcsGeom.create(npix=100, binsz=0.05, skydir=(10, 20), axes=[AXIS])
+    assert model.evaluate_geom(geom).shape == geom.data_shape
+    np.testing.assert_allclose(model.integrate_geom(geom).data.sum(axis=(1, 2)), 1, rtol=1e-3)
+    assert model.pure().evaluate is None
+    assert model.position_lonlat == (10, 20)
+    with pytest.raises(ModelError, match="depends on energy, which is missing"):
+        model(10 * u.deg, 20 * u.deg)
+    with pytest.raises(UnitsError, match="expected an energy, found m"):
+        model(10 * u.deg, 20 * u.deg, 3 * u.m)
+    source = SkyModel(vm.PowerLawSpectralModel(), model, name="a")
+    assert source.integrate_geom(geom).data.shape == geom.data_shape
 
 
 # Norms at nodes

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import astropy.units as u
 import numpy as np
+from numpy.typing import NDArray
 
-from villard.exceptions import ModelError, UnitsError
+from villard.exceptions import DataError, ModelError, UnitsError
 from villard.maps import Map
 from villard.modeling.models.background import check_norm, default_norm
 from villard.modeling.models.component import ComponentModel, check_names
@@ -111,11 +112,42 @@ class TemplateNPredModel(TemplateFile, ComponentModel):
     def evaluate(self) -> Map:
         """Return the predicted counts: the template times its factors, on the geometry of the template."""
         factor = self.spectral_model(self.energy_center).to_value("")
+        return self.map.copy(data=self.evaluate_geom(self.map.geom) * factor)
+
+    def evaluate_geom(self, geom: Any) -> NDArray[np.float64]:
+        """Return what the spectrum scales: the template times its factor on the sky, in bins of a dataset.
+
+        Parameters
+        ----------
+        geom : `~villard.maps.Geom`
+            Geometry with the same axes and pixels; pixels outside of the template get no counts.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Counts, in the shape of the data.
+
+        Raises
+        ------
+        ModelError
+            If the pixels or energies aren't those of the template.
+        """
+        counts = self.map
         if self.spatial_model is not None:
-            coord = self.map.geom.get_coord(sparse=True)
+            coord = counts.geom.get_coord(sparse=True)
             sky = coord.skycoord.transform_to(self.spatial_model.frame).spherical
-            factor = factor * self.spatial_model(sky.lon, sky.lat, coord["energy"]).value
-        return self.map.copy(data=self.map.data * factor)
+            counts = counts * self.spatial_model(sky.lon, sky.lat, coord["energy"]).value
+        if counts.geom.is_allclose(geom):
+            return np.asarray(counts.data, dtype=float)
+        result = Map.from_geom(geom)
+        try:
+            result.stack(counts)
+        except DataError as error:
+            raise ModelError(
+                f"TemplateNPredModel {self.name!r}: the template must have the pixels and energies of the "
+                f"dataset: {error}"
+            ) from error
+        return result.data
 
     def cutout(
         self, position: "SkyCoord", width: Any, mode: str = "trim", name: str | None = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase
 from villard.modeling.traced import traceable
-from villard.utils.units import to_canonical
+from villard.utils.units import to_canonical, unit_text
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -62,6 +62,10 @@ class SpatialModel(ModelBase):
     plain arrays in degrees that takes the parameters in the order of declaration and returns the
     density per steradian. Those that have a centre call it ``lon_0``, ``lat_0``.
 
+    A morphology that depends on energy sets ``is_energy_dependent = True`` and takes the energy (TeV) as
+    third argument, ``evaluate(lon, lat, energy, ...)``. So spectra may vary over the sky: the sky model's
+    spectrum is that where ``evaluate`` gives what it would without such dependence.
+
     Parameters
     ----------
     frame : str
@@ -101,11 +105,13 @@ class SpatialModel(ModelBase):
         function = traceable(type(self).evaluate, f"{type(self).__name__}.evaluate")
         names = self.default_parameters.names
         n = len(names)
+        position = (names.index("lon_0"), names.index("lat_0")) if "lon_0" in names else None
+        if self.is_energy_dependent:
+            return PureSpatial((type(self),), n, None, (), position)
 
         def evaluate(lon: Any, lat: Any, parameters: Any, arrays: Any) -> Any:
             return function(lon, lat, *(parameters[i] for i in range(n)))
 
-        position = (names.index("lon_0"), names.index("lat_0")) if "lon_0" in names else None
         return PureSpatial((type(self),), n, evaluate, (), position)
 
     def __call__(self, lon: Any, lat: Any, energy: Any = None) -> u.Quantity:
@@ -116,21 +122,35 @@ class SpatialModel(ModelBase):
         lon, lat : `~astropy.units.Quantity`
             Directions in the frame of the model; arrays broadcast.
         energy : `~astropy.units.Quantity`, optional
-            Not used by models whose shape doesn't depend on energy.
+            Energies, which broadcast, too; not used by models whose shape doesn't depend on energy.
 
         Returns
         -------
         `~astropy.units.Quantity`
             Density (sr-1).
+
+        Raises
+        ------
+        ModelError
+            If the shape depends on energy, which is missing.
         """
         pure = self.pure()
-        assert pure.evaluate is not None  # a point source has its own __call__
         lon, lat = np.broadcast_arrays(_angle("lon", lon), _angle("lat", lat))
         parameters = [p.engine_value for p in self.parameters]
         # Far from a source exponentials end in zero, which is right.
         with np.errstate(under="ignore"):
-            values = pure.evaluate(lon, lat, parameters, pure.arrays)
-        return u.Quantity(values, _SR)
+            if pure.evaluate is not None:
+                return u.Quantity(pure.evaluate(lon, lat, parameters, pure.arrays), _SR)
+            return u.Quantity(type(self).evaluate(lon, lat, self._energy(energy), *parameters), _SR)
+
+    def _energy(self, energy: Any) -> NDArray[np.float64]:
+        """Return energies in TeV."""
+        if energy is None:
+            raise ModelError(f"{type(self).__name__}: the morphology depends on energy, which is missing")
+        energy = u.Quantity(energy)
+        if not energy.unit.is_equivalent(u.TeV):
+            raise UnitsError(f"{type(self).__name__}: expected an energy, found {unit_text(energy.unit)}")
+        return to_canonical(energy)
 
     @property
     def output_unit(self) -> u.UnitBase:

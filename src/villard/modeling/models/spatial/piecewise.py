@@ -125,7 +125,7 @@ class PiecewiseNormSpatialModel(SpatialModel):
         outside = surface.tri.find_simplex(points) < 0
         if np.any(outside):
             points[outside] = _nearest_on_hull(points[outside], self._points[surface.tri.convex_hull])
-        weights = surface(points)
+        weights = surface(points).reshape(*lon.shape, -1)
         # A point on the hull may be outside by rounding: then it is moved inwards by as little.
         lost = np.any(~np.isfinite(weights), axis=-1)
         if np.any(lost):

@@ -218,12 +218,8 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         if not self.is_energy_dependent:
             values = self._map.interp_by_coord({"skycoord": sky}, values_scale=self.values_scale)
             return u.Quantity(self._kept(values), self.output_unit)
-        if energy is None:
-            raise ModelError(f"{type(self).__name__}: the template depends on energy, which is missing")
-        energy = u.Quantity(energy)
+        energy = u.Quantity(self._energy(energy), "TeV")
         axis = self._map.geom.axes["energy_true"]
-        if not energy.unit.is_equivalent(axis.unit):
-            raise UnitsError(f"{type(self).__name__}: expected an energy, found {unit_text(energy.unit)}")
         if self.values_scale == "log":
             coord = {"skycoord": sky, "energy_true": energy}
             values = self._map.interp_by_coord(coord, values_scale="log")
