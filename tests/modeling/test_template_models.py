@@ -165,6 +165,39 @@ def test_moved_template():
     np.testing.assert_allclose(fixed(b.ra, b.dec).value, moved(b.ra, b.dec).value)
 
 
+def test_free_position():
+    """A template whose position is free is a differentiable function of it."""
+    geom = WcsGeom.create(npix=60, binsz=0.05, skydir=(10, 40), proj="TAN")
+    shape = vm.GaussianSpatialModel(lon_0=10.1, lat_0=40.05, sigma=0.3, e=0.6)
+    model = TemplateSpatialModel(Map.from_geom(geom, data=shape.evaluate_geom(geom).value, unit="sr-1"))
+    model.lon_0.frozen = False
+    pure = model.pure()
+    assert pure.evaluate is not None
+    lon, lat = np.meshgrid(np.linspace(9, 11, 41), np.linspace(39.3, 40.7, 41))
+    peak = shape(10.1 * u.deg, 40.05 * u.deg).value
+    for center in ((10, 40), (359.99, 75)):
+        model.lon_0.value, model.lat_0.value = center
+        x, y = lon - 10 + center[0], lat - 40 + center[1]
+        found = pure.evaluate(x, y, center, pure.arrays)
+        np.testing.assert_allclose(found, model(x * u.deg, y * u.deg).value, atol=2e-5 * peak)
+    assert pure.evaluate(np.array(100.0), np.array(-40.0), (10, 40), pure.arrays) == 0
+    arrays = tuple(jnp.asarray(a) for a in pure.arrays)
+    weights = jnp.asarray(np.cos(lon * 3) * np.sin(lat * 5))
+
+    def total(center):
+        return jnp.sum(weights * pure.evaluate(jnp.asarray(lon), jnp.asarray(lat), center, arrays))
+
+    start = jnp.array([10.013, 40.007])
+    gradient = jax.jit(jax.grad(total))(start)
+    difference = [(total(start + s) - total(start - s)) / 2e-6 for s in 1e-6 * np.eye(2)]
+    np.testing.assert_allclose(gradient, difference, rtol=1e-3)
+    assert np.all(np.isfinite(jax.hessian(total)(start)))
+    huge = TemplateSpatialModel(Map.create(npix=(3000, 1), binsz=0.01).copy(data=np.ones((1, 3000))))
+    huge.lon_0.frozen = False
+    with pytest.raises(ModelError, match="freeze lon_0 and lat_0"):
+        huge.pure()
+
+
 # Files
 
 
