@@ -52,9 +52,10 @@ class MapMeasurement:
         Energy dispersion; `None` if reconstructed energies are the true ones.
     background : array, optional
         Expected background counts, shape (n_bins,).
-    point_sources : {"shared", "exact"}
-        Whether point sources are shared by the nearest pixels, each with the PSF's kernel around it,
-        or have the PSF around their exact position.
+    psf_method : {"kernel", "exact"}
+        "kernel": one kernel per source on the pixels of the map, sampled at 4 × 4 points of each; point
+        sources are shared by the nearest pixels. "exact": the PSF around a point source's very position,
+        and kernels, integrated over pixels.
 
     Raises
     ------
@@ -72,7 +73,7 @@ class MapMeasurement:
     psf: Any = None
     edisp: Any = None
     background: Array | None = None
-    point_sources: str = "shared"
+    psf_method: str = "kernel"
     _sources: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

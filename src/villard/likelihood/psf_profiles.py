@@ -58,7 +58,9 @@ class PSFProfiles:
 
     Parameters
     ----------
-    table : `PSFSplines`
+    rad, values : array
+        Table: radii in deg, shape (n_rad,), and densities in sr-1, shape (n_energies, n_rad).
+    splines : `PSFSplines`
         Densities, cut at ``radius_max`` and normalised.
     radius_max : float
         Radius that contains the asked share of the flux at each energy, the largest, in deg.
@@ -66,7 +68,9 @@ class PSFProfiles:
         Smallest radius that contains 39 % (one sigma of a Gaussian) at an energy, in deg.
     """
 
-    table: PSFSplines
+    rad: Array
+    values: Array
+    splines: PSFSplines
     radius_max: float
     core: float
 
@@ -118,7 +122,10 @@ def make_psf_profiles(rad: Array, psf: Array, name: str, containment: float = 0.
         at_knots[i] = np.interp(r**2, fine**2, values[i]) * _window(r / limits[i]) / share
     coefficients = _cubics(at_knots)
     table = PSFSplines(coefficients, scale)
-    return PSFProfiles(_normalised(table, used), float(np.degrees(radius)), float(np.degrees(core)))
+    splines = _normalised(table, used)
+    return PSFProfiles(
+        np.asarray(rad, dtype=float), psf, splines, float(np.degrees(radius)), float(np.degrees(core))
+    )
 
 
 def _refine(rad: Array, psf: Array) -> tuple[Array, Array]:

@@ -67,7 +67,8 @@ class BoundSource:
     def evaluate(self, model: Any) -> Array:
         """Return the source map for the present parameters of a model, shape (n_true, n_pixels)."""
         values = np.array([p.engine_value for p in model.spatial_model.parameters])
-        return np.asarray(_compiled(self.map)(values, self.arrays))
+        source_map: Any = _compiled(self.map)
+        return np.asarray(source_map(values, self.arrays))
 
     def is_outgrown(self, model: Any) -> bool:
         """Tell whether a model has moved or grown further than the cutout allows."""
@@ -76,7 +77,8 @@ class BoundSource:
         if not np.isfinite(distance):
             return False
         here = unit_vector(*spatial.position_lonlat)
-        moved = np.degrees(2 * np.arcsin(min(np.linalg.norm(here - self.cutout.basis[0]) / 2, 1.0)))
+        chord = float(np.linalg.norm(here - self.cutout.basis[0]))
+        moved = np.degrees(2 * np.arcsin(min(chord / 2, 1.0)))
         return bool(moved > distance or spatial.evaluation_radius.to_value("deg") > extent)
 
 
@@ -288,8 +290,8 @@ def _choose_map(
     pure = spatial.pure()
     n_nodes = len(energies[0]) // (len(measurement.energy_edges_true) - 1)
     scale = float(np.sqrt(np.median(cutout.area[cutout.area > 0]))) * 180 / np.pi
-    if spatial.is_point and psf.profiles is not None and measurement.point_sources == "exact":
-        table = psf.profiles.table
+    if spatial.is_point and psf.profiles is not None and measurement.psf_method == "exact":
+        table = psf.profiles.splines
         arrays |= {"corners": cutout.corners, "psf": table.coefficients, "psf_scale": table.scale}
         nodes, core = quadrature_nodes(psf.profiles.core / scale)
         core = (min(core[0], (min(cutout.shape) - 1) // 2), core[1]) if core[0] else core
