@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^# %%.*\n?", re.MULTILINE)
 # Pages in the order of the navigation; others follow by name.
 ORDER = [
-    *("index", "getting_started", "what_to_use_when", "engine", "migration", "cli", "dependencies"),
+    *("index", "getting_started", "what_to_use_when", "maps", "engine", "migration", "cli", "dependencies"),
     *("read_and_fit", "spectral_models", "backends", "profiles_contours_surfaces", "flux_points"),
+    *("map_fit", "ts_map"),
 ]
 
 
@@ -135,9 +136,7 @@ def markdown(text: str) -> str:
     body = MarkdownIt("commonmark", {"highlight": highlight}).enable("table").render(text)
     body = re.sub(r'href="\.\./docs/', 'href="../', body.replace('href="../examples/', 'href="examples/'))
     body = re.sub(r'(href="(?!\w+:)[^"#]*)\.(?:md|py)(["#])', r"\1.html\2", body)
-    return re.sub(
-        r"<h([1-4])>(.*?)</h\1>", lambda m: f'<h{m[1]} id="{_slug(m[2])}">{m[2]}</h{m[1]}>', body
-    )
+    return re.sub(r"<h([1-4])>(.*?)</h\1>", lambda m: f'<h{m[1]} id="{_slug(m[2])}">{m[2]}</h{m[1]}>', body)
 
 
 def _slug(title: str) -> str:
@@ -228,6 +227,8 @@ def build(output: Path, docs: Path = ROOT / "docs", examples: Path = ROOT / "exa
         raise ValueError("\n".join(broken))
     for page in pages:
         (output / page.path).write_text(render(page, pages), encoding="utf-8")
+    for image in docs.glob("*.png"):
+        shutil.copy(image, output)
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     (output / "style.css").write_text(style + HtmlFormatter().get_style_defs("pre"), encoding="utf-8")
     return pages

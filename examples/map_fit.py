@@ -69,7 +69,7 @@ print(f"-2 ln L before the fit: {dataset.stat_sum():.2f}")
 # %%
 # ## Fit
 # The same `Fit` as for spectra. Free parameters say how each source is treated, see
-# [maps](maps.html).
+# [maps](../docs/maps.md).
 result = Fit().run(dataset)
 print(result)
 print(result.models.to_parameters_table()["model", "name", "value", "error", "unit"])

@@ -35,6 +35,7 @@ def make_empty_cube(
     n_energies: int = 8,
     livetime: u.Quantity = 5 * u.h,
     center: SkyCoord | None = None,
+    fall_off: float = _FALL_OFF,
 ) -> MapDataset:
     """Return a dataset with responses and background, and without counts.
 
@@ -50,6 +51,8 @@ def make_empty_cube(
         Livetime.
     center : `~astropy.coordinates.SkyCoord`, optional
         Centre; the origin of Galactic coordinates by default.
+    fall_off : float
+        Width (deg) of the Gaussian with which area and background fall off; infinite for none.
 
     Returns
     -------
@@ -69,10 +72,9 @@ def make_empty_cube(
     on_region = np.pi * np.deg2rad(_ON_REGION) ** 2
     rate = background_rate(energy.center.to_value("TeV"), OBSERVATIONS[0]) / on_region
     counts = rate * energy.bin_width.to_value("TeV") * livetime.to_value("s")
-    background = (
-        counts[:, None, None] * geom.to_image().solid_angle().to_value("sr") * _fall_off(geom, center)
-    )
-    exposure = _exposure(geom, energy_true, center, livetime)
+    background = counts[:, None, None] * geom.to_image().solid_angle().to_value("sr")
+    background *= _fall_off(geom, center, fall_off)
+    exposure = _exposure(geom, energy_true, center, livetime, fall_off)
     start = 0 * u.s
     return MapDataset(
         name=name,
@@ -85,19 +87,21 @@ def make_empty_cube(
     )
 
 
-def _fall_off(geom: Any, center: SkyCoord) -> Any:
+def _fall_off(geom: Any, center: SkyCoord, width: float) -> Any:
     distance = geom.to_image().get_coord().skycoord.separation(center).to_value("deg")
-    return np.exp(-0.5 * (distance / _FALL_OFF) ** 2)
+    return np.exp(-0.5 * (distance / width) ** 2)
 
 
-def _exposure(geom: Any, energy_true: MapAxis, center: SkyCoord, livetime: u.Quantity) -> WcsNDMap:
+def _exposure(
+    geom: Any, energy_true: MapAxis, center: SkyCoord, livetime: u.Quantity, fall_off: float
+) -> WcsNDMap:
     """Exposure in coarser pixels, reaching beyond the counts as far as sources may lie."""
     width = u.Quantity(geom.width).to_value("deg").reshape(2) + 1
     cube = WcsGeom.create(
         skydir=center, frame="galactic", proj="TAN", binsz=0.2, width=tuple(width), axes=[energy_true]
     )
     area = effective_area(energy_true.center.to_value("TeV"), OBSERVATIONS[0])
-    data = area[:, None, None] * livetime.to_value("s") * _fall_off(cube, center)
+    data = area[:, None, None] * livetime.to_value("s") * _fall_off(cube, center, fall_off)
     return WcsNDMap(cube, data=data, unit="cm2 s", meta={"livetime": livetime})
 
 
