@@ -348,6 +348,21 @@ def test_reference_supernova_remnant(gammapy_data):
     np.testing.assert_allclose(model([258.5, 0] * u.deg, -39.8 * u.deg).value, [3265.6559, 0], rtol=1e-6)
 
 
+def test_flux_of_cubes_is_integrated_over_energy():
+    """Spectrum times template, both power laws, in wide bins."""
+    fine = MapAxis.from_energy_bounds("0.5 TeV", "20 TeV", nbin=60, name="energy_true")
+    template = Map.create(npix=3, binsz=1, axes=[fine])
+    template.data[...] = (fine.center.value**-1.5)[:, None, None]
+    source = SkyModel(vm.PowerLawSpectralModel(), TemplateSpatialModel(template, normalize=False), name="a")
+    edges = AXIS.edges.value
+    geom = WcsGeom.create(npix=3, binsz=1, axes=[AXIS])
+    flux = source.integrate_geom(geom)
+    assert flux.unit == u.Unit("cm-2 s-1")
+    expected = 1e-12 / 2.5 * (edges[:-1] ** -2.5 - edges[1:] ** -2.5)
+    found = flux.data[:, 1, 1] / geom.to_image().solid_angle()[1, 1].value
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 # Morphologies of users that depend on energy
 
 
