@@ -297,6 +297,63 @@ def test_tables_that_are_no_phase_curves(phase, norm, match):
         TemplatePhaseCurveTemporalModel(Table({"PHASE": phase}))
 
 
+# Plots and samples
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ExpDecayTemporalModel(t0="2 d", t_ref=55555 * u.d),
+        LightCurveTemplateTemporalModel.from_table(table()),
+        TemplatePhaseCurveTemporalModel(PHASES, t_ref=REFERENCE, f0="0.5 d-1"),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_samples(model):
+    """Drawn times follow the distribution function, by the test of Kolmogorov and Smirnov."""
+    from scipy.stats import kstest
+
+    start, stop = REFERENCE + 0.3 * u.d, REFERENCE + 3.8 * u.d
+    times = model.sample_time(2000, start, stop, t_delta="60 s", random_state=3)
+    assert times.shape == (2000,)
+    total = model.integral(start, stop).value
+
+    def distribution(days):
+        parts = [model.integral(start, REFERENCE + day * u.d).value * (day - 0.3) for day in days]
+        return np.array(parts) / (total * 3.5)
+
+    days = np.sort((times - REFERENCE).to_value("d"))[::20]
+    assert kstest(days, distribution).pvalue > 1e-3
+    same = model.sample_time(5, mjd(0.3), mjd(3.8), t_delta="60 s", random_state=3)
+    np.testing.assert_allclose((same - start).to_value("s") >= 0, True)
+
+
+def test_samples_that_are_none():
+    falling = LinearTemporalModel(alpha=1, beta="-1 d-1", t_ref=55555 * u.d)
+    with pytest.raises(ModelError, match="negative, or zero"):
+        falling.sample_time(3, mjd(0), mjd(3))
+    with pytest.raises(ModelError, match="expected a number of events, found -1"):
+        falling.sample_time(-1, mjd(0), mjd(1))
+    with pytest.raises(ModelError, match="expected one interval, found 2"):
+        falling.sample_time(3, mjd([0, 1]), mjd([1, 2]))
+    with pytest.raises(ModelError, match="not for models that depend on energy"):
+        LightCurveTemplateTemporalModel(cube(), t_ref=REFERENCE).sample_time(3, mjd(0), mjd(1))
+
+
+def test_plots():
+    pytest.importorskip("matplotlib").use("Agg")
+    import matplotlib.pyplot as plt
+
+    ax = LinearTemporalModel(t_ref=55555 * u.d).plot((REFERENCE, REFERENCE + 2 * u.d), n_points=5)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), 55555 + np.linspace(0, 2, 5))
+    plt.figure()
+    curve = LightCurveTemplateTemporalModel(cube(), t_ref=REFERENCE)
+    ax = curve.plot((mjd(0), mjd(2)), energy=[1, 10] * u.TeV)
+    assert len(ax.lines) == 2
+    assert ax.get_legend() is not None
+    plt.close("all")
+
+
 # Sky models
 
 

@@ -14,6 +14,7 @@ from villard.modeling.traced import traceable
 
 if TYPE_CHECKING:
     from astropy.time import Time
+    from matplotlib.axes import Axes
 
 __all__ = ["PureTemporal", "TemporalModel"]
 
@@ -200,6 +201,65 @@ class TemporalModel(ModelBase):
     def time_sum(t_min: "Time", t_max: "Time") -> u.Quantity:
         """Return the total duration of intervals."""
         return np.sum((t_max - t_min).to("d"))
+
+    def plot(
+        self,
+        time_range: Any,
+        ax: "Axes | None" = None,
+        n_points: int = 100,
+        energy: Any = None,
+        **kwargs: Any,
+    ) -> "Axes":
+        """Plot the factor to the flux.
+
+        Parameters
+        ----------
+        time_range : tuple of `~astropy.time.Time` or `~astropy.units.Quantity`
+            First and last time.
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot.
+        n_points : int
+            Number of times.
+        energy : `~astropy.units.Quantity`, optional
+            Energies, if the model depends on it: a line each.
+        **kwargs
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        from villard.modeling.models.temporal.sample import plot_model
+
+        return plot_model(self, time_range, ax, n_points, energy, **kwargs)
+
+    def sample_time(
+        self, n_events: int, t_min: Any, t_max: Any, t_delta: Any = "1 s", random_state: Any = 0
+    ) -> "Time":
+        """Draw times with a probability proportional to the factor.
+
+        Parameters
+        ----------
+        n_events : int
+            Number of times.
+        t_min, t_max : `~astropy.time.Time` or `~astropy.units.Quantity`
+            Range.
+        t_delta : `~astropy.units.Quantity`
+            Steps within which times are taken to be as likely as each other.
+        random_state : int or `~numpy.random.Generator`
+            Seed or generator.
+
+        Returns
+        -------
+        `~astropy.time.Time`
+            Times, shape (n_events,).
+
+        Examples
+        --------
+        >>> from villard.modeling.models import ConstantTemporalModel
+        >>> times = ConstantTemporalModel().sample_time(3, 55555 * u.d, 55556 * u.d)
+        >>> times.shape, bool(55555 < times.mjd.min() < times.mjd.max() < 55556)
+        ((3,), True)
+        """
+        from villard.modeling.models.temporal.sample import sample_time
+
+        return sample_time(self, n_events, t_min, t_max, t_delta, random_state)
 
     def _values(self) -> list[float]:
         """Parameters in the engine's units; times count from the reference time, which is zero."""
