@@ -72,6 +72,19 @@ def saturated_cash(counts: Array) -> Array:
     return 2 * np.sum(counts - counts * np.log(np.where(counts > 0, counts, 1.0)), axis=-1)
 
 
+def _record(measurement: Any) -> Any:
+    """Return a cube as a record of all its bins, because each toy has counts in other ones."""
+    return measurement.compressed(all_bins=True) if hasattr(measurement, "compressed") else measurement
+
+
+def _as_in(record: Any, values: Array) -> Array:
+    """Return random values of all bins in the order of a record."""
+    if not hasattr(record, "bins"):
+        return values
+    # The first entry stands for bins that are left out, of which there are none.
+    return np.concatenate([np.zeros((len(values), 1)), values[:, record.bins]], axis=1)
+
+
 class BoundToys:
     """A likelihood of models, with the measurements of toys in the place of the data.
 
@@ -85,15 +98,17 @@ class BoundToys:
 
     def __init__(self, toys: Toys, models: Models) -> None:
         self.toys = toys
-        self.likelihood = Likelihood([e.measurement for e in toys.expectations], models)
+        self._records = [_record(e.measurement) for e in toys.expectations]
+        self.likelihood = Likelihood(self._records, models)
         self.names = [models.unique_name(p) for p in self.likelihood.parameters]
         self.units = [p.unit for p in self.likelihood.parameters]
         self._overrides = self._pack()
 
     def _pack(self) -> list[dict[str, Array]]:
-        by_name = dict(
-            zip((e.measurement.name for e in self.toys.expectations), self.toys.draws, strict=True)
-        )
+        by_name = {
+            record.name: {key: _as_in(record, values) for key, values in draw.items()}
+            for record, draw in zip(self._records, self.toys.draws, strict=True)
+        }
         return [
             {
                 key: block.pack([by_name[m.name][key] for m in block.measurements])
