@@ -67,7 +67,7 @@ def make_source(x: float = 20, y: float = 11, geom: WcsGeom = GEOM, sigma: float
 
 def with_source(dataset: MapDataset, source: SkyModel) -> MapDataset:
     """Set the counts to those that are expected with a source, whose PSF is integrated over pixels."""
-    measurement = dataclasses.replace(dataset._response_measurement(), point_sources="exact")
+    measurement = dataclasses.replace(dataset._response_measurement(), psf_method="exact")
     signal = predict(measurement, [source]).reshape(dataset.data_shape)
     dataset.counts = dataset.background.copy(data=dataset.background.data + signal)
     return dataset

@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.estimators.flux_points import FluxPoints
+from villard.estimators.map_data import joined_gti
+from villard.estimators.norm_inputs import (
+    bin_centers,
+    counts_of_fits,
+    energy_edges,
+    lowest_norms,
+    make_measurement,
+    snap_edges,
+)
 from villard.estimators.reference import EnergyBins, ReferenceSpectrum
-from villard.exceptions import ConfigError, DataError, FitError, ModelError
+from villard.exceptions import ConfigError, FitError, ModelError
 from villard.modeling.parameter import Parameter
 from villard.utils.names import nearest
 
@@ -164,25 +173,25 @@ class FluxPointsEstimator:
         from villard.likelihood.likelihood import Likelihood
 
         datasets = [datasets] if hasattr(datasets, "measurement") else list(datasets)
-        measurements = [dataset.measurement() for dataset in datasets]
+        measurements = [make_measurement(dataset) for dataset in datasets]
         models, source, reference = self._scaled_models(datasets)
-        centers = [_centers(dataset) for dataset in datasets]
+        centers = [bin_centers(*pair) for pair in zip(datasets, measurements, strict=True)]
         energies, masks = self._bins(datasets, measurements, centers)
         likelihood = Likelihood(measurements, list(models))
         column = likelihood.column(source.spectral_model.norm)
-        floor = _floor(measurements, masks, models, source)
+        floor = lowest_norms(measurements, masks, models, source)
         fits = NormFits(likelihood, column, masks, floor, **self._tolerance())
         has_data = np.any([mask.any(axis=1) for mask in masks], axis=0)
         # Without error and slope the data say nothing of the norm.
         arrays = self._arrays(fits, has_data & fits.success & (np.isfinite(fits.error) | fits.at_edge))
-        arrays |= _counts(measurements, masks, likelihood, fits, models, source)
+        arrays |= counts_of_fits(measurements, masks, likelihood, fits, models, source)
         return FluxPoints._make(
             energies,
             arrays,
             ReferenceSpectrum.from_model(reference, energies),
             "likelihood",
             {"n_sigma": self.n_sigma, "n_sigma_ul": self.n_sigma_ul},
-            _joined_gti(datasets),
+            joined_gti(datasets),
         )
 
     def _tolerance(self) -> dict[str, float]:
@@ -254,7 +263,7 @@ class FluxPointsEstimator:
         self, datasets: list[Any], measurements: list[Any], centers: list[Array]
     ) -> tuple[EnergyBins, list[NDArray[np.bool_]]]:
         """Bins of energy with edges that the data have, and which bins of the data are in each."""
-        edges = _snap(self.energy_edges.to_value(u.TeV), [_edges(dataset) for dataset in datasets])
+        edges = snap_edges(self.energy_edges.to_value(u.TeV), [energy_edges(d) for d in datasets])
         low, high = edges[:-1, np.newaxis], edges[1:, np.newaxis]
         masks = [
             (center >= low) & (center < high) & m.mask
@@ -341,100 +350,3 @@ def _check_source(source: str | int, models: Any) -> str:
             f"FluxPointsEstimator: no model number {source}; there are {', '.join(models.names)}"
         )
     return str(models.names[source])
-
-
-def _edges(dataset: Any) -> Array:
-    """Edges of a dataset's bins in TeV."""
-    if getattr(dataset, "counts", None) is not None:
-        return np.asarray(dataset.counts.geom.axes["energy"].edges_engine)
-    return np.asarray(dataset.data.energy_axis.edges_engine)
-
-
-def _centers(dataset: Any) -> Array:
-    """Centres of a dataset's bins in TeV."""
-    if getattr(dataset, "counts", None) is not None:
-        return np.asarray(dataset.counts.geom.axes["energy"].center_engine)
-    return np.asarray(dataset.data.energy_ref.to_value(u.TeV))
-
-
-def _snap(wanted: Array, edges: list[Array]) -> Array:
-    """Move edges to the nearest of the data's, on a logarithmic scale; those that meet become one."""
-    available = np.unique(np.concatenate(edges))
-    # Equal edges of several datasets differ in their last digits.
-    available = available[np.append(True, np.diff(np.log(available)) > 1e-6)]
-    nearest_edge = np.argmin(np.abs(np.log(wanted)[:, np.newaxis] - np.log(available)), axis=1)
-    snapped = available[np.unique(nearest_edge)]
-    if len(snapped) < 2:
-        raise DataError(
-            f"FluxPointsEstimator: no bin of the data, which reach from {available[0]:.4g} to "
-            f"{available[-1]:.4g} TeV, lies between the edges {wanted[0]:.4g} and {wanted[-1]:.4g} TeV"
-        )
-    return np.asarray(snapped)
-
-
-def _floor(measurements: list[Any], masks: list[Any], models: Any, source: Any) -> Array:
-    """Norms below which predicted counts would be negative somewhere in a bin, shape (n,).
-
-    On/off data need none: there the background that is profiled makes up for a negative signal.
-    """
-    floor = np.full(len(masks[0]), -np.inf)
-    others = [m for m in models if m is not source]
-    for measurement, mask in zip(measurements, masks, strict=True):
-        if measurement.statistic in ("cash", "cstat") and source.contributes_to(measurement.name):
-            signal = _signal(measurement, [source]) / source.spectral_model.norm.value
-            rest = _signal(measurement, others)
-            rest = rest if measurement.background is None else rest + measurement.background
-            lowest = np.where(signal > 0, -rest / np.where(signal > 0, signal, 1.0), -np.inf)
-            floor = np.maximum(floor, np.where(mask, lowest, -np.inf).max(axis=1))
-    return floor
-
-
-def _counts(
-    measurements: list[Any], masks: list[Any], likelihood: Any, fits: Any, models: Any, source: Any
-) -> dict[str, Array]:
-    """Counts, and predicted counts at the best fit, of each bin and dataset; NaN for data without counts."""
-    shape = (fits.n, len(measurements))
-    result = {name: np.full(shape, np.nan) for name in ("counts", "npred", "npred_excess")}
-    values = likelihood.to_values(fits.theta)
-    # These are copies of the user's models.
-    for i in range(fits.n):
-        for parameter, value in zip(likelihood.parameters, values[i], strict=True):
-            parameter.min = parameter.max = float("nan")
-            parameter.value = value
-        for j, (measurement, mask) in enumerate(zip(measurements, masks, strict=True)):
-            if "counts" in measurement.data:
-                selected = mask[i]
-                result["counts"][i, j] = measurement.data["counts"][selected].sum()
-                result["npred"][i, j] = _npred(measurement, models)[selected].sum()
-                own = [source] if source.contributes_to(measurement.name) else []
-                result["npred_excess"][i, j] = _signal(measurement, own)[selected].sum()
-    return result
-
-
-def _signal(measurement: Any, models: Iterable[Any]) -> Array:
-    from villard.likelihood.predict import predict
-
-    return predict(measurement, [m for m in models if m.contributes_to(measurement.name)])
-
-
-def _npred(measurement: Any, models: Any) -> Array:
-    """Predicted counts, with the background that is given or, for on/off data, profiled."""
-    from villard.likelihood.statistics import get_wstat_mu_bkg
-
-    total = _signal(measurement, models)
-    if measurement.statistic == "wstat":
-        data = measurement.data
-        background = get_wstat_mu_bkg(data["counts"], data["counts_off"], data["alpha"], total)
-        return np.asarray(total + data["alpha"] * background)
-    return total if measurement.background is None else total + measurement.background
-
-
-def _joined_gti(datasets: list[Any]) -> Any:
-    """Good time intervals of all datasets, or `None` if one has none."""
-    intervals = [getattr(dataset, "gti", None) for dataset in datasets]
-    if not intervals or any(gti is None for gti in intervals):
-        return None
-    joined: Any = intervals[0]
-    for gti in intervals[1:]:
-        joined = joined.stack(gti)
-    return joined

@@ -191,7 +191,7 @@ def _unit_measurement(data: MapData) -> Any:
         exposure=WcsNDMap(point, data=np.ones(point.data_shape), unit="cm2 s"),
         psf=data.dataset.psf,
         edisp=data.dataset.edisp,
-        point_sources="exact",
+        psf_method="exact",
     )
 
 
