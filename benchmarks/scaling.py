@@ -31,7 +31,7 @@ def measure(n_bins: float, n_sources: int) -> dict[str, float]:
     """Time one case."""
     import astropy.units as u
 
-    from villard.data.make_cube import make_cube
+    from villard.data.make_cube import make_empty_cube
     from villard.likelihood import bind
     from villard.modeling.models import (
         FoVBackgroundModel,
@@ -42,23 +42,18 @@ def measure(n_bins: float, n_sources: int) -> dict[str, float]:
 
     rng = np.random.default_rng(0)
     side = round(np.sqrt(n_bins / N_ENERGIES))
-    width = side * BINSZ
+    dataset = make_empty_cube(
+        width=side * BINSZ, binsz=BINSZ, n_energies=N_ENERGIES, livetime=10 * u.min, fall_off=np.inf
+    )
     sources = []
     for i in range(n_sources):
-        lon, lat = rng.uniform(-0.48 * width, 0.48 * width, 2) * u.deg
-        shape = PointSpatialModel(lon_0=lon, lat_0=lat, frame="galactic")
+        position = dataset.geom.to_image().pix_to_skydir(*rng.uniform(0.02 * side, 0.98 * side, 2))
+        shape = PointSpatialModel(lon_0=position.l, lat_0=position.b, frame="galactic")
         shape.freeze()
         spectrum = PowerLawSpectralModel(index=2.2, amplitude="3e-11 cm-2 s-1 TeV-1")
         sources.append(SkyModel(spectrum, shape, name=f"source-{i}"))
-    dataset = make_cube(
-        sources,
-        name="cube",
-        width=width,
-        binsz=BINSZ,
-        n_energies=N_ENERGIES,
-        livetime=10 * u.min,
-        fall_off=np.inf,
-    )
+    dataset.models = sources
+    dataset.fake(random_state=0)
     dataset.models = [*sources, FoVBackgroundModel(dataset_name="cube")]
     start = time.perf_counter()
     likelihood = bind([dataset])

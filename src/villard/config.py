@@ -2,7 +2,7 @@
 
 A complete file, with all defaults, looks like this::
 
-    datasets: datasets.yaml          # Gammapy's format; or a list of OGIP files (PHA)
+    datasets: datasets.yaml          # or a list of files: cubes of counts (FITS), OGIP spectra (PHA)
     models: models.yaml              # Gammapy's format
     stack: false                     # whether to add up the datasets before the fit
     energy_range: [0.66 TeV, 30 TeV] # fit range; default: what the datasets call safe
