@@ -7,8 +7,14 @@ _EXPORTS = {
     "FluxMaps": "flux_maps",
     "FluxPoints": "flux_points",
     "FluxPointsEstimator": "flux_points_estimator",
+    "FluxProfile": "flux_profile",
+    "FluxProfileEstimator": "flux_profile",
+    "ImageProfile": "image_profile",
+    "ImageProfileEstimator": "image_profile",
     "TSMapEstimator": "ts_map",
     "find_peaks": "peaks",
+    "make_concentric_annulus_sky_regions": "profile_regions",
+    "make_orthogonal_rectangle_sky_regions": "profile_regions",
 }
 
 __all__ = list(_EXPORTS)
