@@ -200,7 +200,8 @@ class ImageProfileEstimator:
         width, height = image.geom.pixel_scales.to_value("deg")
         step = width if self.axis == "lon" else height
         if self.axis == "radial":
-            return np.asarray(np.arange(0.0, np.nanmax(coordinate) + 2 * step, step), dtype=float)
+            radii: Array = np.arange(int(np.ceil(np.nanmax(coordinate) / step)) + 2) * float(step)
+            return radii
         low, high = np.nanmin(coordinate), np.nanmax(coordinate)
         n = int(np.ceil((high - low) / step - 1e-6)) + 1
         return np.asarray(low + step * (np.arange(n + 1) - 0.5), dtype=float)
