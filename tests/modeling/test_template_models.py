@@ -166,7 +166,7 @@ def test_moved_template():
 
 
 def test_free_position():
-    """A template whose position is free is a differentiable function of it."""
+    """A template whose position is free is a smooth function of it: splines replace linear pieces."""
     geom = WcsGeom.create(npix=60, binsz=0.05, skydir=(10, 40), proj="TAN")
     shape = vm.GaussianSpatialModel(lon_0=10.1, lat_0=40.05, sigma=0.3, e=0.6)
     model = TemplateSpatialModel(Map.from_geom(geom, data=shape.evaluate_geom(geom).value, unit="sr-1"))
@@ -179,7 +179,7 @@ def test_free_position():
         model.lon_0.value, model.lat_0.value = center
         x, y = lon - 10 + center[0], lat - 40 + center[1]
         found = pure.evaluate(x, y, center, pure.arrays)
-        np.testing.assert_allclose(found, model(x * u.deg, y * u.deg).value, atol=2e-5 * peak)
+        np.testing.assert_allclose(found, model(x * u.deg, y * u.deg).value, atol=5e-3 * peak)
     assert pure.evaluate(np.array(100.0), np.array(-40.0), (10, 40), pure.arrays) == 0
     arrays = tuple(jnp.asarray(a) for a in pure.arrays)
     weights = jnp.asarray(np.cos(lon * 3) * np.sin(lat * 5))

@@ -105,14 +105,13 @@ class SpatialModel(ModelBase):
         function = traceable(type(self).evaluate, f"{type(self).__name__}.evaluate")
         names = self.default_parameters.names
         n = len(names)
-        position = (names.index("lon_0"), names.index("lat_0")) if "lon_0" in names else None
         if self.is_energy_dependent:
-            return PureSpatial((type(self),), n, None, (), position)
+            return PureSpatial((type(self),), n, None, (), self._position)
 
         def evaluate(lon: Any, lat: Any, parameters: Any, arrays: Any) -> Any:
             return function(lon, lat, *(parameters[i] for i in range(n)))
 
-        return PureSpatial((type(self),), n, evaluate, (), position)
+        return PureSpatial((type(self),), n, evaluate, (), self._position)
 
     def __call__(self, lon: Any, lat: Any, energy: Any = None) -> u.Quantity:
         """Return the density per solid angle.
@@ -162,18 +161,23 @@ class SpatialModel(ModelBase):
     @property
     def position_lonlat(self) -> tuple[float, float]:
         """Longitude and latitude of the centre (deg), in the frame of the model."""
-        pure = self.pure()
-        if pure.position is None:
+        if self._position is None:
             raise ModelError(f"{type(self).__name__} has no position")
-        lon, lat = (self.parameters[i].engine_value for i in pure.position)
+        lon, lat = (self.parameters[i].engine_value for i in self._position)
         return lon, lat
+
+    @property
+    def _position(self) -> tuple[int, int] | None:
+        """Positions of the parameters that are longitude and latitude of the centre, if there is one."""
+        names = self.default_parameters.names
+        return (names.index("lon_0"), names.index("lat_0")) if "lon_0" in names else None
 
     @property
     def position(self) -> "SkyCoord | None":
         """Centre; `None` for a model without."""
         from astropy.coordinates import SkyCoord
 
-        if self.pure().position is None:
+        if self._position is None:
             return None
         return SkyCoord(*self.position_lonlat, unit="deg", frame=self.frame)
 
@@ -203,7 +207,7 @@ class SpatialModel(ModelBase):
     def _position_covariance(self) -> NDArray[np.float64]:
         """Covariance of the offsets of the centre towards east and north (deg²), shape (2, 2)."""
         lat = np.radians(self.position_lonlat[1])
-        position = self.pure().position
+        position = self._position
         assert position is not None  # position_lonlat raises without
         scale = np.array([self.parameters[i].engine_factor for i in position]) * [np.cos(lat), 1]
         return self.covariance.data[np.ix_(position, position)] * np.outer(scale, scale)

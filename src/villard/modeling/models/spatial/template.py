@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from villard.exceptions import ModelError, UnitsError
 from villard.maps import Map
 from villard.modeling.models.spatial.core import PureSpatial, SpatialModel, _angle
-from villard.modeling.models.spatial.sphere import offset
 from villard.modeling.models.template_file import TemplateFile, check_finite, file_name
 from villard.modeling.parameter import Parameter
-from villard.utils.array import namespace
 from villard.utils.names import nearest
-from villard.utils.units import to_canonical, unit_text
+from villard.utils.units import unit_text
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -28,27 +26,6 @@ _SR = u.Unit("sr-1")
 _AXES = ("energy_true", "energy")
 _OPTIONS = ("values_scale", "fill_value", "method")
 _UNMOVED = 1e-9
-#: Side of the largest copy that is made of a template whose position is free.
-_MOST_PIXELS = 4000
-
-
-def _moving(lon: Any, lat: Any, parameters: Any, arrays: Any) -> Any:
-    """Interpolate linearly on the Lambert plane around a position; zero outside."""
-    values, start, step = arrays
-    xp = namespace(lon, lat, parameters, values)
-    values = xp.asarray(values)
-    at = offset(lon, lat, parameters[0], parameters[1])
-    # 2 sin(r/2) towards east and north, from sin(r) towards them.
-    scale = xp.sqrt(xp.maximum(1 - at.haversine, 1e-9)) * step
-    column, row = at.east / scale - start[0] / step, at.north / scale - start[1] / step
-    n_rows, n_columns = values.shape
-    inside = (column >= 0) & (column < n_columns - 1) & (row >= 0) & (row < n_rows - 1)
-    column, row = xp.where(inside, column, 0.0), xp.where(inside, row, 0.0)
-    i, j = (xp.floor(value).astype(int) for value in (row, column))
-    y, x = row - i, column - j
-    low = (1 - x) * values[i, j] + x * values[i, j + 1]
-    high = (1 - x) * values[i + 1, j] + x * values[i + 1, j + 1]
-    return xp.where(inside, (1 - y) * low + y * high, 0.0)
 
 
 class TemplateSpatialModel(TemplateFile, SpatialModel):
@@ -117,6 +94,7 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         self._map = _prepared(map, bool(normalize), copy_data, where)
         self._normalize = bool(normalize)
         self._meta = dict(meta or {})
+        self._plane: Any = None
         self.filename = None if filename is None else os.fspath(filename)
         frame = str(self._map.geom.frame)
         if kwargs.get("frame") in (None, "fk5") and frame == "icrs":
@@ -217,33 +195,17 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         """Return what the likelihood knows of it.
 
         With a fixed position that is no form that can be differentiated. If the position of an image is free,
-        it is a copy of the image on an equal-area plane around its centre, of pixels half as wide.
+        it is a copy of the image on an equal-area plane around its centre, smoothly interpolated.
         """
         fixed = self.lon_0.frozen and self.lat_0.frozen
         if fixed or self.is_energy_dependent:
             return PureSpatial(key=(type(self),), n_parameters=2, evaluate=None, position=(0, 1))
-        values, start, step = self._plane()
-        arrays = (values, start, np.array(step))
-        return PureSpatial((type(self), values.shape), 2, _moving, arrays, (0, 1))
+        from villard.modeling.models.spatial.plane import evaluate, plane
 
-    def _plane(self) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Return values on a Lambert plane (sr-1), its first pixel, and the width of its pixels (rad)."""
-        step = 0.5 * float(self.evaluation_bin_size_min.to_value("rad"))
-        reach = 2 * np.sin(0.5 * min(float(self.evaluation_radius.to_value("rad")), 0.99 * np.pi))
-        half = int(np.ceil(reach / step)) + 1
-        if half > _MOST_PIXELS // 2:
-            raise ModelError(
-                f"{type(self).__name__}: the position of a template of more than {_MOST_PIXELS // 2} pixels "
-                "from side to side can't be fitted; freeze lon_0 and lat_0"
-            )
-        x = np.arange(-half, half + 1) * step
-        east, north = np.meshgrid(x, x)
-        distance = 2 * np.arcsin(np.clip(0.5 * np.hypot(east, north), 0, 1))
-        angle = np.arctan2(east, north)
-        sky = self.map_center.directional_offset_by(angle * u.rad, distance * u.rad)
-        values = self._map.interp_by_coord({"skycoord": sky}, values_scale=self.values_scale)
-        values = to_canonical(u.Quantity(self._kept(values), self.output_unit))
-        return values, np.array([-half * step, -half * step]), step
+        if self._plane is None:
+            self._plane = plane(self)
+        arrays = self._plane
+        return PureSpatial((type(self), arrays[0].shape), 2, evaluate, arrays, (0, 1))
 
     def __call__(self, lon: Any, lat: Any, energy: Any = None) -> u.Quantity:
         """Return the surface brightness.
