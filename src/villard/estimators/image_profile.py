@@ -165,7 +165,7 @@ class ImageProfileEstimator:
         number = np.bincount(index[inside], minlength=n_bins)
 
         def combine(weights: Array) -> Array:
-            return np.bincount(index[inside], weights[inside], minlength=n_bins)
+            return np.asarray(np.bincount(index[inside], weights[inside], minlength=n_bins), dtype=float)
 
         with np.errstate(invalid="ignore", divide="ignore"):
             scale = np.where(number > 0, 1 / number, np.nan) if self.method == "mean" else np.ones(n_bins)
@@ -200,8 +200,8 @@ class ImageProfileEstimator:
         width, height = image.geom.pixel_scales.to_value("deg")
         step = width if self.axis == "lon" else height
         if self.axis == "radial":
-            radii: Array = np.arange(int(np.ceil(np.nanmax(coordinate) / step)) + 2) * float(step)
-            return radii
+            n = int(np.ceil(np.nanmax(coordinate) / step)) + 2
+            return np.asarray(np.arange(n) * step, dtype=float)
         low, high = np.nanmin(coordinate), np.nanmax(coordinate)
         n = int(np.ceil((high - low) / step - 1e-6)) + 1
         return np.asarray(low + step * (np.arange(n + 1) - 0.5), dtype=float)

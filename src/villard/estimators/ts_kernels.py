@@ -78,6 +78,8 @@ class SourceShape:
         at = round(y) - source.cutout.origin[1], round(x) - source.cutout.origin[0]
         if source.map.kind == "point":
             images = _point_images(source, at, self.half)
+        elif source.map.kind == "shared":
+            images = _centred(_kernel_images(source, at), at, self.half)
         else:
             images = np.asarray(source.evaluate(self.model)).reshape(-1, *source.cutout.shape)
             images = _centred(np.maximum(images, 0.0), at, self.half)
@@ -148,6 +150,14 @@ def _point_images(source: Any, at: tuple[int, int], half: tuple[int, int] | None
     images = integrate_kernel(table, corners, cutout.area[rows, columns], cutout.basis[0], ratio)
     inside = at[0] - rows.start, at[1] - columns.start
     return _centred(images, inside, half)
+
+
+def _kernel_images(source: Any, at: tuple[int, int]) -> Array:
+    """Return the kernel around a pixel: in the middle of one a source needn't be shared with others."""
+    (n_y, n_x), (y, x) = source.cutout.shape, at
+    kernel = np.asarray(source.arrays["kernel"])
+    images = kernel[:, n_y - y : 2 * n_y - y, n_x - x : 2 * n_x - x]
+    return np.broadcast_to(images, (len(source.energies[0]), n_y, n_x))
 
 
 def _movable(model: Any, where: str) -> Any:
