@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dataset_toys import onoff_dataset, power_law, spectrum_dataset
-from map_dataset_toys import GEOM, dataset, gauss, psf
+from map_dataset_toys import GEOM, dataset, isotropic
 
 from villard.datasets import Datasets
 from villard.modeling.models import FoVBackgroundModel
@@ -18,6 +18,6 @@ def test_datasets_print_as_before():
 
 
 def test_cubes_print_as_before():
-    cube = dataset(models=[gauss(), FoVBackgroundModel(dataset_name="toy")], psf=psf())
+    cube = dataset(models=[isotropic(), FoVBackgroundModel(dataset_name="toy")])
     cube.mask_fit = GEOM.region_mask("galactic;circle(0, 0, 0.9)")
     assert str(cube) == (GOLDEN / "map.txt").read_text()
