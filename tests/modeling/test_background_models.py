@@ -9,12 +9,15 @@ from villard.maps import MapAxis, RegionGeom, WcsGeom
 from villard.modeling.models import (
     ConstantSpatialModel,
     FoVBackgroundModel,
+    GaussianSpatialModel,
     LogParabolaNormSpectralModel,
     Models,
+    PiecewiseNormSpatialModel,
     PiecewiseNormSpectralModel,
     PowerLawNormSpectralModel,
     PowerLawSpectralModel,
     SkyModel,
+    TemplateNPredModel,
 )
 
 GAMMAPY = """
@@ -177,3 +180,87 @@ def test_damaged_files(change, match) -> None:
     data["components"][0].update(change)
     with pytest.raises((ModelError, UnitsError), match=match):
         Models.from_dict(data)
+
+
+# Free norms on the sky
+
+
+def corners() -> dict:
+    return {"lon": [-4.5, 4.5, -4.5, 4.5, 0] * u.deg, "lat": [-3.5, -3.5, 3.5, 3.5, 0] * u.deg}
+
+
+def test_free_norms_are_a_sum() -> None:
+    surface = PiecewiseNormSpatialModel(corners(), norms=[1, 2, 3, 4, 5], frame="galactic")
+    model = FoVBackgroundModel("a", PowerLawNormSpectralModel(norm=2, tilt=0.5), surface)
+    parts = model.linear_parts()
+    assert len(parts) == 5
+    lon, lat, energy = [0.3, -2] * u.deg, [1, -3] * u.deg, [0.5, 4.0]
+    total = 0
+    for node, part in enumerate(parts):
+        assert part.is_background
+        assert part.contributes_to("a")
+        assert part.name == "a-bkg"
+        assert part.spectral_model.parameters.names == ["tilt", "norm", "reference", f"norm_{node}"]
+        assert part.spectral_model.parameters[-1] is surface.parameters[node]
+        pure = part.spectral_model.pure()
+        values = np.array([p.engine_value for p in part.spectral_model.parameters])
+        factor = pure.evaluate(np.array(energy), values, pure.arrays)
+        assert pure.norm_index == 3
+        total = total + factor * part.spatial_model(lon, lat).value
+    np.testing.assert_allclose(total, model.evaluate(energy * u.TeV, lon, lat))
+    surface.freeze()
+    assert model.linear_parts() == [model]
+    source = SkyModel(PowerLawSpectralModel())
+    assert source.linear_parts() == [source]
+
+
+def test_norms_that_cannot_be_fitted() -> None:
+    surface = PiecewiseNormSpatialModel(corners(), interp="log")
+    with pytest.raises(ModelError, match=r"'a-bkg': .*norm_0.* can't be fitted.*interp='lin'"):
+        FoVBackgroundModel("a", spatial_model=surface).linear_parts()
+    with pytest.raises(ModelError, match=r"\['lon_0', 'lat_0', 'sigma'\] of its spatial model"):
+        FoVBackgroundModel("a", spatial_model=GaussianSpatialModel()).linear_parts()
+
+
+def test_fit_of_norms(gammapy_data) -> None:
+    """The fit that Gammapy 2.1 does of the same data."""
+    from villard.datasets import MapDataset
+    from villard.modeling import Fit
+
+    dataset = MapDataset.read("$GAMMAPY_DATA/cta-1dc-gc/cta-1dc-gc-small.fits.gz", name="cta")
+    dataset.mask_fit = dataset.counts.geom.energy_mask(energy_min=0.3 * u.TeV)
+    surface = PiecewiseNormSpatialModel(corners(), frame="galactic")
+    background = FoVBackgroundModel("cta", spatial_model=surface)
+    background.spectral_model.norm.frozen = True
+    dataset.models = [background]
+    result = Fit().run([dataset])
+    assert result.success
+    assert result.total_stat == pytest.approx(95947.16768631297, abs=1e-3)
+    assert dataset.stat_sum() == pytest.approx(result.total_stat, rel=1e-9)
+    values = [
+        0.48314126486269005,
+        0.5748115396642165,
+        0.5015839989960594,
+        0.5659069031552487,
+        1.731316291825661,
+    ]
+    errors = [
+        0.06496895843793743,
+        0.06749264266679558,
+        0.05368615796331717,
+        0.054871639281949595,
+        0.016868160322231276,
+    ]
+    np.testing.assert_allclose(surface.norms, values, atol=0.01 * min(errors))
+    np.testing.assert_allclose([p.error for p in surface.parameters], errors, rtol=0.01)
+
+    # As a template of counts it is the same fit.
+    template = TemplateNPredModel(dataset.background, name="template", spatial_model=surface.copy())
+    template.spectral_model.norm.frozen = True
+    for parameter in template.spatial_model.parameters:
+        parameter.value = 1.0
+    dataset.background.data *= 1e-12
+    dataset.models = [template]
+    result = Fit().run([dataset])
+    assert result.total_stat == pytest.approx(95947.16768631297, abs=1e-3)
+    np.testing.assert_allclose(template.spatial_model.norms, values, atol=0.01 * min(errors))

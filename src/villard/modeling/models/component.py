@@ -74,6 +74,20 @@ class ComponentModel(ModelBase):
             for name in model.parameters_unique_names
         ]
 
+    def linear_parts(self) -> list[Any]:
+        """Return the models whose sum this one is, for a fit: itself, or one per free norm on the sky.
+
+        Raises
+        ------
+        ModelError
+            If a background or template has free parameters of another kind on the sky.
+        """
+        if not (self.is_background or self.is_npred_template):
+            return [self]
+        from villard.modeling.models.template_parts import linear_parts
+
+        return linear_parts(self)
+
     def contributes_to(self, dataset_name: str) -> bool:
         """Tell whether the model contributes to the dataset of this name."""
         return self.datasets_names is None or dataset_name in self.datasets_names

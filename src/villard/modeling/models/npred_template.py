@@ -132,11 +132,15 @@ class TemplateNPredModel(TemplateFile, ComponentModel):
         ModelError
             If the pixels or energies aren't those of the template.
         """
+        return self.template_on(geom, self.spatial_model)
+
+    def template_on(self, geom: Any, spatial_model: Any) -> NDArray[np.float64]:
+        """Return the template times a spatial model (or `None`) in bins; otherwise as `evaluate_geom`."""
         counts = self.map
-        if self.spatial_model is not None:
+        if spatial_model is not None:
             coord = counts.geom.get_coord(sparse=True)
-            sky = coord.skycoord.transform_to(self.spatial_model.frame).spherical
-            counts = counts * self.spatial_model(sky.lon, sky.lat, coord["energy"]).value
+            sky = coord.skycoord.transform_to(spatial_model.frame).spherical
+            counts = counts * spatial_model(sky.lon, sky.lat, coord["energy"]).value
         if counts.geom.is_allclose(geom):
             return np.asarray(counts.data, dtype=float)
         result = Map.from_geom(geom)

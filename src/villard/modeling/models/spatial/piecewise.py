@@ -87,6 +87,11 @@ class PiecewiseNormSpatialModel(SpatialModel):
         return self.parameters.value
 
     @property
+    def interp(self) -> str:
+        """Whether values or their logarithms are interpolated."""
+        return self._interp
+
+    @property
     def output_unit(self) -> u.UnitBase:
         """No unit: it is a factor."""
         return u.dimensionless_unscaled
