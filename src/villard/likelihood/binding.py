@@ -163,14 +163,16 @@ def bind_models(
     parameters = Parameters(p for model in models for p in model.parameters).unique_parameters
     free = parameters.free_parameters
     position = {id(p): i for i, p in enumerate(parameters)}
-    spectra = {id(model): (model.spectral_model.pure(), model.spectral_model.parameters) for model in models}
+    # Free norms on the sky are templates of their own.
+    parts = [part for model in models for part in model.linear_parts()]
+    spectra = {id(part): (part.spectral_model.pure(), part.spectral_model.parameters) for part in parts}
     bound = [m.compressed(all_bins) if isinstance(m, MapMeasurement) else m for m in measurements]
     blocks = []
     for members in _group(bound):
         pairs = [
             _Pair(row, measurement, model, *spectra[id(model)])
             for row, measurement in enumerate(members)
-            for model in models
+            for model in parts
             if model.contributes_to(measurement.name)
         ]
         blocks.append(_make_block(members, pairs, position))
