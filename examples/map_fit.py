@@ -47,7 +47,7 @@ def gaussian(name, lon, lat, sigma, amplitude, index=2.0):
 
 
 truth = [point("pulsar", 0.5, 0.3, 8e-12, 2.3), gaussian("nebula", -0.1, -0.3, 0.2, 2e-11, 2.5)]
-dataset = make_cube(truth, name="run", random_state=1)
+dataset = make_cube(truth, name="run", random_state=1, width=3, n_energies=6)
 print(dataset)
 
 # %%
@@ -100,7 +100,7 @@ print(f"-2 ln L = {Fit().run(dataset).total_stat:.2f}")
 # ## Several cubes, or a cube and a spectrum
 # Datasets of all kinds are fitted together; a source that both see is one model. Each cube has a background
 # model of its own.
-other = make_cube(truth, name="run-2", random_state=2, livetime=2 * u.h)
+other = make_cube(truth, name="run-2", random_state=2, livetime=2 * u.h, width=3, n_energies=6)
 datasets = Datasets([dataset, other])
 datasets.models = Models([*models, FoVBackgroundModel(dataset_name="run-2")])
 result = Fit().run(datasets)
@@ -110,9 +110,9 @@ print(f"{result.message} -2 ln L = {result.total_stat:.2f}")
 # ## In one call
 # `MapFit` takes the maps themselves. Its profiles and contours come with the other parameters refitted
 # (`minos_…`) or fixed (`likelihood_…`).
-source = models["pulsar"].copy(name="pulsar")
+pulsar, nebula = (models[name].copy(name=name) for name in ("pulsar", "nebula"))
 fit = MapFit(
-    model=[source, models["nebula"].copy(name="nebula")],
+    model=[pulsar, nebula],
     counts=dataset.counts,
     exposure=dataset.exposure,
     background=dataset.background,
@@ -121,13 +121,13 @@ fit = MapFit(
     mask=dataset.mask_fit,
 )
 fit.run()
-index, amplitude = source.spectral_model.index, source.spectral_model.amplitude
 figure, ax = plt.subplots(figsize=(6, 4.5), layout="constrained")
-for method, label in ((fit.minos_contour, "refitted"), (fit.likelihood_contour, "others fixed")):
-    contour = method(index, amplitude, numpoints=24)
+x, y = nebula.spectral_model.amplitude, pulsar.spectral_model.amplitude
+for method, label in ((fit.minos_contour, "indices refitted"), (fit.likelihood_contour, "indices fixed")):
+    contour = method(x, y, numpoints=24)
     ax.plot(contour["x"], contour["y"], label=label)
-ax.plot(index.value, amplitude.value, "k+")
-ax.set_xlabel("index")
-ax.set_ylabel("amplitude [cm⁻² s⁻¹ TeV⁻¹]")
+ax.plot(x.value, y.value, "k+")
+ax.set_xlabel("amplitude of the nebula [cm⁻² s⁻¹ TeV⁻¹]")
+ax.set_ylabel("amplitude of the pulsar [cm⁻² s⁻¹ TeV⁻¹]")
 ax.legend()
 plt.show()
