@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
+from villard.likelihood.local import LocalGroup, LocalSource, stack_local
 from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.predict import fold
@@ -38,6 +39,7 @@ class BlockStructure:
     statistic: str
     groups: tuple[tuple[Hashable, int], ...]
     shapes: tuple[Hashable, ...] = ()
+    local: tuple[Hashable, ...] = ()
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Block:
     arrays: dict[str, Any]
     shapes: tuple[ShapeFunction, ...] = ()
     sources: list[tuple[Any, Any]] = field(default_factory=list)
+    local: tuple[LocalGroup, ...] = ()
 
     def pack(self, values: Sequence[NDArray[Any]], fill: float = 1.0) -> NDArray[Any]:
         """Stack one array per measurement, each (..., n_bins), to (..., n_measurements, n_columns).
@@ -88,7 +91,9 @@ class Binding:
         """About how many numbers one evaluation with derivatives holds."""
         total = 0
         for block in self.blocks:
-            total += len(block.measurements) * block.n_columns * (len(self.free) + 1)
+            n_dense = len(self.free) if not block.arrays["local"] else 8
+            total += len(block.measurements) * block.n_columns * (n_dense + 1)
+            total += sum(2 * group["matrix"].size for group in block.arrays["local"])
             for group in block.arrays["shapes"]:
                 exposure = group["source"]["map"]["exposure"]
                 total += 8 * int(np.prod(exposure.shape[1:])) * (group["index"].shape[1] + 1)
@@ -209,30 +214,50 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         for row, m in enumerate(members)
     ]
     norms: list[tuple[_Pair, NDArray[np.float64]]] = []
-    spectral: list[_Pair] = []
+    spectral: list[tuple[_Pair, Response]] = []
     shapes: list[_Pair] = []
+    local: list[LocalSource] = []
+    responses = _Responses()
     for pair in pairs:
         free = [i for i, p in enumerate(pair.parameters) if not p.frozen]
         if pair.has_free_shape:
             shapes.append(pair)
-        elif not free:
-            backgrounds[pair.row] += _fold_once(pair, None)
+            continue
+        response = responses(pair)
+        if not free:
+            backgrounds[pair.row] += response.spread(
+                _fold_once(pair, response, None), len(backgrounds[pair.row])
+            )
         elif free == [pair.pure.norm_index]:
-            norms.append((pair, _fold_once(pair, pair.pure.norm_index)))
+            template = _fold_once(pair, response, pair.pure.norm_index)
+            if response.columns is None:
+                norms.append((pair, template))
+            else:
+                local.append(_local_norm(pair, response, template, position))
+        elif response.columns is None:
+            spectral.append((pair, response))
         else:
-            spectral.append(pair)
-    rows, kept = _keep_responses(members, selections, spectral)
-    groups, structure = _stack_groups(spectral, rows, [r.order for r in kept], position)
+            index = [position[id(q)] for q in pair.parameters]
+            local.append(LocalSource(pair.row, response, pair.pure, index))
+    rows, kept = _keep_responses(selections, spectral)
+    groups, structure = _stack_groups([p for p, _ in spectral], rows, [r.order for r in kept], position)
     functions, shape_groups, sources = _stack_shapes(shapes, n_columns, position)
+    local_functions, local_groups = stack_local(local, n_columns)
     block = Block(
         members,
         selections,
         n_columns,
-        BlockStructure(members[0].statistic, tuple(structure), tuple(_shape_key(f) for f in functions)),
+        BlockStructure(
+            members[0].statistic,
+            tuple(structure),
+            tuple(_shape_key(f) for f in functions),
+            tuple(f.key for f in local_functions),
+        ),
         tuple(group["pure"] for group in groups),
         {},
         tuple(functions),
         sources,
+        tuple(local_functions),
     )
     mask = [np.ones(m.n_bins, dtype=bool) for m in members]
     block.arrays = {
@@ -241,6 +266,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         "background": block.pack(backgrounds),
         "groups": [{k: v for k, v in group.items() if k != "pure"} for group in groups],
         "shapes": shape_groups,
+        "local": local_groups,
         **_stack_responses(rows, kept, n_columns),
     }
     if norms:
@@ -252,12 +278,34 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
     return block
 
 
-def _fold_once(pair: _Pair, norm_index: int | None) -> NDArray[np.float64]:
+class _Responses:
+    """Responses of a block, computed once for all models that share one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, Hashable], Response] = {}
+
+    def __call__(self, pair: _Pair) -> Response:
+        key = (pair.row, pair.measurement.response_key(pair.model))
+        if isinstance(pair.measurement, CompressedMeasurement):
+            return pair.measurement.response(pair.model)
+        if key not in self._kept:
+            self._kept[key] = pair.measurement.response(pair.model)
+        return self._kept[key]
+
+
+def _fold_once(pair: _Pair, response: Response, norm_index: int | None) -> NDArray[np.float64]:
     """Return the counts of a frozen spectrum, for unit amplitude if ``norm_index`` is given."""
     values = np.array([p.engine_value for p in pair.parameters])
     if norm_index is not None:
         values[norm_index] = 1.0
-    return fold(pair.measurement.response(pair.model), pair.pure, values)
+    return fold(response, pair.pure, values)
+
+
+def _local_norm(
+    pair: _Pair, response: Response, template: NDArray[np.float64], position: dict[int, int]
+) -> LocalSource:
+    one = Response(np.ones(1), np.ones(1), template[np.newaxis], 0, response.columns)
+    return LocalSource(pair.row, one, None, [position[id(pair.parameters[pair.norm_index])]])
 
 
 def _pack_templates(block: Block, norms: list[tuple[_Pair, NDArray[np.float64]]]) -> NDArray[np.float64]:
@@ -269,18 +317,16 @@ def _pack_templates(block: Block, norms: list[tuple[_Pair, NDArray[np.float64]]]
 
 
 def _keep_responses(
-    members: list[Measurement], selections: list[NDArray[np.intp]], pairs: list[_Pair]
+    selections: list[NDArray[np.intp]], spectral: list[tuple[_Pair, Response]]
 ) -> tuple[_Rows, list[Response]]:
     """Return the responses in use, restricted to the fit range and to true energies that reach it."""
     rows: _Rows = {}
     kept: list[Response] = []
-    for pair in pairs:
-        measurement = members[pair.row]
-        key = (pair.row, measurement.response_key(pair.model))
+    for pair, response in spectral:
+        key = (pair.row, pair.measurement.response_key(pair.model))
         if key in rows:
             continue
         rows[key] = len(kept)
-        response = measurement.response(pair.model)
         matrix = response.matrix[:, selections[pair.row]]
         reach = np.flatnonzero(np.any(matrix != 0, axis=1))
         kept.append(

@@ -6,11 +6,13 @@ second derivatives are taken per source, over its own few parameters, and scatte
 """
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from villard._jax import jax, jnp
 from villard.likelihood.binding import Binding
+from villard.likelihood.local import squares_of_pairs, squares_with_dense, take
 from villard.likelihood.predict import bin_flux
 from villard.likelihood.statistics import STATISTICS, Statistic
 
@@ -36,12 +38,49 @@ def _expected_curvature(statistic: Statistic, mu: Any, data: Any) -> Any:
     return jnp.where(data["counts"] > 0, expected, limited)
 
 
-def _weighted_square(jacobian: Any, weight: Any) -> Any:
-    """JᵀWJ over all measurements and bins, as one product of matrices."""
-    left = jnp.moveaxis(jacobian * weight[:, None], 1, 0)
-    right = jnp.moveaxis(jacobian, 1, 0)
-    n = left.shape[0]
-    return left.reshape(n, -1) @ right.reshape(n, -1).T
+@dataclass(frozen=True)
+class _Derivatives:
+    """Derivatives of the predicted counts of a block by the scaled free parameters.
+
+    Parameters
+    ----------
+    dense : array
+        Those in all bins, shape (n_rows, n_dense, n_columns).
+    rows : array of int
+        Free parameters that these belong to, shape (n_dense,).
+    local : list of (array, array, dict)
+        Those of local sources, shape (n_sources, n_parameters, n_local); their free parameters; the group.
+    """
+
+    dense: Any
+    rows: Any
+    local: list[tuple[Any, Any, Any]]
+
+    def gradient(self, first: Any, n_free: int) -> Any:
+        """Gradient of the statistic, from its derivatives by the counts; shape (n_free,)."""
+        total = jnp.zeros(n_free + 1).at[self.rows].add(jnp.einsum("rnb,rb->n", self.dense, first))
+        for derivatives, columns, group in self.local:
+            total = total.at[columns].add(jnp.einsum("pkb,pb->pk", derivatives, take(first, group)))
+        return total[:n_free]
+
+    def square(self, weight: Any, n_free: int) -> Any:
+        """JᵀWJ, shape (n_free, n_free)."""
+        weighted = self.dense * weight[:, None]
+        left, right = jnp.moveaxis(weighted, 1, 0), jnp.moveaxis(self.dense, 1, 0)
+        flat = (left.shape[0], left.shape[1] * left.shape[2])
+        total = jnp.zeros((n_free + 1, n_free + 1))
+        total = total.at[self.rows[:, None], self.rows].add(left.reshape(flat) @ right.reshape(flat).T)
+        for i, (derivatives, columns, group) in enumerate(self.local):
+            mixed = squares_with_dense(derivatives, group, weighted)
+            total = total.at[columns[:, :, None], self.rows].add(mixed)
+            total = total.at[self.rows, columns[:, :, None]].add(mixed)
+            for j, (others, other_columns, other) in enumerate(self.local[i:]):
+                pairs = squares_of_pairs(derivatives, group, others, other, weight)
+                here, there = columns[:, :, None, None], other_columns[None, None]
+                total = total.at[here, there].add(pairs)
+                if j:
+                    total = total.at[there, here].add(pairs)
+        return total[:n_free, :n_free]
 
 
 class Kernels:
@@ -49,7 +88,7 @@ class Kernels:
 
     def __init__(self, binding: Binding) -> None:
         self._blocks = [
-            (b.structure.statistic, b.structure.groups, b.pures, b.shapes) for b in binding.blocks
+            (b.structure.statistic, b.structure.groups, b.pures, b.shapes, b.local) for b in binding.blocks
         ]
         self._priors = [prior for prior, _, _ in binding.priors]
         self.value_and_gradient = jax.jit(self._value_and_gradient)
@@ -68,7 +107,7 @@ class Kernels:
 
     def _block_groups(self, block: Any, structure: Any, full: Any) -> Any:
         """Yield for each group its flux function and the stacked arguments."""
-        _, orders, pures, _ = structure
+        _, orders, pures, _, _ = structure
         for pure, (_, order), group in zip(pures, orders, block["groups"], strict=True):
             function = partial(self._group_flux, pure, order)
             row = group["response_row"]
@@ -94,6 +133,8 @@ class Kernels:
         for shape, group in zip(structure[3], block["shapes"], strict=True):
             counts = self._map_sources(shape.counts, full[group["index"]], group)
             mu = mu.at[group["row"]].add(counts)
+        for local, group in zip(structure[4], block["local"], strict=True):
+            mu = local.add_counts(mu, full, group)
         return mu
 
     def _map_sources(self, function: Any, *arguments: Any) -> Any:
@@ -101,38 +142,41 @@ class Kernels:
         values, *more, group = arguments
         return jax.lax.map(lambda each: function(*each), (values, group["source"], *more))
 
-    def _prediction(self, block: Any, structure: Any, full: Any, data: Any) -> tuple[Any, Any]:
+    def _prediction(self, block: Any, structure: Any, full: Any, data: Any) -> tuple[Any, "_Derivatives"]:
         """Predicted counts and their derivatives; sources whose shape is fitted give both at once."""
-        fixed = (*structure[:3], ())
+        fixed = (*structure[:3], (), structure[4])
         mu = self._signal({**block, "shapes": []}, fixed, full)
-        jacobian = self._jacobian(block, structure, full, data)
+        row_of = block["dense_of"][data["column"]]
+        jacobian = self._jacobian(block, structure, full, data, row_of)
         for shape, group in zip(structure[3], block["shapes"], strict=True):
             index = group["index"]
             counts, local = self._map_sources(shape.counts_and_jacobian, full[index], group)
             mu = mu.at[group["row"]].add(counts)
             local = local * data["full_scale"][index][:, :, None]
-            jacobian = jacobian.at[group["row"][:, None], data["column"][index]].add(local)
-        return mu, jacobian[:, : data["free_index"].shape[0]]
+            jacobian = jacobian.at[group["row"][:, None], row_of[index]].add(local)
+        parts = [
+            (local.jacobian(full, data["full_scale"], group), data["column"][group["index"]], group)
+            for local, group in zip(structure[4], block["local"], strict=True)
+        ]
+        return mu, _Derivatives(jacobian[:, : block["dense_rows"].shape[0]], block["dense_rows"], parts)
 
-    def _jacobian(self, block: Any, structure: Any, full: Any, data: Any) -> Any:
-        """Derivatives of the counts of all sources but those whose shape is fitted.
+    def _jacobian(self, block: Any, structure: Any, full: Any, data: Any, row_of: Any) -> Any:
+        """Derivatives of the counts of the sources that are neither local nor of a fitted shape.
 
-        Shape (n_measurements, n_free + 1, n_columns): the last row takes what frozen parameters would add.
+        Shape (n_measurements, n_dense + 1, n_columns): the last row takes what frozen parameters would add.
         """
-        n_free = data["free_index"].shape[0]
         n_rows, n_columns = block["background"].shape
-        jacobian = jnp.zeros((n_rows, n_free + 1, n_columns))
+        jacobian = jnp.zeros((n_rows, block["dense_rows"].shape[0] + 1, n_columns))
         if "norms" in block:
             norms = block["norms"]
             factor = data["full_scale"][norms["index"]][:, None]
-            column = data["column"][norms["index"]]
-            jacobian = jacobian.at[norms["row"], column].add(factor * norms["template"])
+            jacobian = jacobian.at[norms["row"], row_of[norms["index"]]].add(factor * norms["template"])
         for function, arguments, group in self._block_groups(block, structure, full):
             local = jax.vmap(jax.jacfwd(function))(*arguments)
             row = group["response_row"]
             folded = jnp.einsum("ptk,ptb->pkb", local, block["response"][row])
             folded = folded * data["full_scale"][group["index"]][:, :, None]
-            jacobian = jacobian.at[block["row"][row][:, None], data["column"][group["index"]]].add(folded)
+            jacobian = jacobian.at[block["row"][row][:, None], row_of[group["index"]]].add(folded)
         return jacobian
 
     def _prior_terms(self, theta: Any, data: Any) -> tuple[Any, Any, Any]:
@@ -168,8 +212,8 @@ class Kernels:
             weight = jnp.where(far, expected, jnp.maximum(second, _EXPECTED_SHARE * expected))
             weight = jnp.where(mask, weight, 0.0)
             value = value + jnp.sum(jnp.where(mask, stat, 0.0))
-            gradient = gradient + jnp.einsum("rnb,rb->n", jacobian, jnp.where(mask, first, 0.0))
-            fisher = fisher + _weighted_square(jacobian, weight)
+            gradient = gradient + jacobian.gradient(jnp.where(mask, first, 0.0), theta.shape[0])
+            fisher = fisher + jacobian.square(weight, theta.shape[0])
         return value, gradient, fisher
 
     def _packed_fisher(self, theta: Any, data: Any) -> Any:
@@ -185,7 +229,7 @@ class Kernels:
             mu, jacobian = self._prediction(block, structure, full, data)
             stat, first, _ = statistic.derivatives(mu, block["data"])
             value = value + jnp.sum(jnp.where(block["mask"], stat, 0.0))
-            gradient = gradient + jnp.einsum("rnb,rb->n", jacobian, jnp.where(block["mask"], first, 0.0))
+            gradient = gradient + jacobian.gradient(jnp.where(block["mask"], first, 0.0), theta.shape[0])
         return jnp.concatenate([value[None], gradient])
 
     def _hessian(self, theta: Any, data: Any) -> Any:
@@ -200,7 +244,7 @@ class Kernels:
             _, first, second = STATISTICS[structure[0]].derivatives(mu, block["data"])
             first = jnp.where(block["mask"], first, 0.0)
             second = jnp.where(block["mask"], second, 0.0)
-            hessian = hessian.at[:n_free, :n_free].add(_weighted_square(jacobian, second))
+            hessian = hessian.at[:n_free, :n_free].add(jacobian.square(second, n_free))
             for function, arguments, group in self._block_groups(block, structure, full):
                 row = group["response_row"]
                 adjoint = jnp.einsum("ptb,pb->pt", block["response"][row], first[block["row"][row]])
@@ -213,6 +257,10 @@ class Kernels:
                 local = jax.vmap(jax.jacfwd(jax.jacrev(scalar)))(*arguments, adjoint)
                 scale = data["full_scale"][group["index"]]
                 local = local * scale[:, :, None] * scale[:, None, :]
+                column = data["column"][group["index"]]
+                hessian = hessian.at[column[:, :, None], column[:, None, :]].add(local)
+            for part, group in zip(structure[4], block["local"], strict=True):
+                local = part.curvature(full, data["full_scale"], group, first)
                 column = data["column"][group["index"]]
                 hessian = hessian.at[column[:, :, None], column[:, None, :]].add(local)
             for shape, group in zip(structure[3], block["shapes"], strict=True):

@@ -94,7 +94,9 @@ class Likelihood:
             "scale": self.scale,
             "column": column,
             "full_scale": full_scale,
-            "blocks": [b.arrays for b in binding.blocks],
+            "blocks": [
+                {**b.arrays, **_dense_rows(b.arrays, column, len(binding.free))} for b in binding.blocks
+            ],
             "priors": [(i, rows) for _, i, rows in binding.priors],
             "constant": np.float64(binding.constant),
         }
@@ -399,6 +401,18 @@ class Likelihood:
                     f"Dataset {measurement.name!r}: the fit range is empty (mask_safe and mask_fit leave "
                     f"none of {measurement.n_bins} bins)"
                 )
+
+
+def _dense_rows(arrays: dict[str, Any], column: NDArray[np.intp], n_free: int) -> dict[str, Any]:
+    """Free parameters whose derivatives are kept in all bins of a block, and the row of each of all."""
+    norms = [arrays["norms"]] if "norms" in arrays else []
+    parts = [*arrays["groups"], *arrays["shapes"], *norms]
+    used = [column[part["index"]].ravel() for part in parts]
+    rows = np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=int)
+    rows = rows[rows < n_free].astype(int)
+    row_of = np.full(n_free + 1, len(rows))
+    row_of[rows] = np.arange(len(rows))
+    return {"dense_rows": rows, "dense_of": row_of}
 
 
 def _scale(parameter: Parameter) -> float:

@@ -20,6 +20,9 @@ __all__ = ["CompressedMeasurement", "MapMeasurement"]
 
 Array = NDArray[np.float64]
 
+#: Measurements with fewer bins are kept whole; in others sources that reach less than this share of the
+#: bins are kept there alone.
+_SMALL, _LOCAL = 4096, 0.3
 #: Nodes per true energy bin for morphologies that depend on energy.
 _ENERGY_NODES = 3
 
@@ -225,7 +228,8 @@ class MapMeasurement:
             energy_min=self.energy_edges_true[:-1],
             energy_max=self.energy_edges_true[1:],
             exposure=np.ones(len(self.energy_edges_true) - 1),
-            edisp=np.zeros((len(self.energy_edges_true) - 1, len(bins) + 1)),
+            # Each source has its own.
+            edisp=np.broadcast_to(0.0, (len(self.energy_edges_true) - 1, len(bins) + 1)),
             cube=self,
             bins=bins,
             rest=rest,
@@ -279,12 +283,19 @@ class CompressedMeasurement(Measurement):
             return Response(edges[:1], edges[1:2], np.zeros((1, self.n_bins)), 4)
         low, high, order = source.energies
         image = source.evaluate(model)
-        matrix = np.zeros((len(low), self.n_bins))
         index, energy = self.locate(source.cutout)
-        inside = index >= 0
-        matrix[:, 1:][:, inside] = source.edisp[:, energy[inside]] * image[:, index[inside]]
+        inside = np.flatnonzero(index >= 0)
+        matrix = np.empty((len(low), len(inside) + 1))
+        matrix[:, 1:] = source.edisp[:, energy[inside]] * image[:, index[inside]]
         matrix[:, 0] = np.einsum("te,ep,tp->t", source.edisp, self.empty(source.cutout), image, optimize=True)
-        return Response(low, high, matrix, order)
+        columns = np.append(0, inside + 1)
+        reached = np.any(matrix > 0, axis=0)
+        reached[0] = True
+        if self.n_bins > _SMALL and np.sum(reached) < _LOCAL * self.n_bins:
+            return Response(low, high, matrix[:, reached], order, columns[reached])
+        dense = np.zeros((len(low), self.n_bins))
+        dense[:, columns] = matrix
+        return Response(low, high, dense, order)
 
     def locate(self, cutout: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return for each kept bin its pixel in a cutout (-1 if outside) and its energy."""

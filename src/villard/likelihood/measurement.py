@@ -29,12 +29,23 @@ class Response:
     order : int
         Gauss-Legendre nodes per bin where a spectrum has no closed integral; 0 if the flux is the
         differential one at ``energy_min``.
+    columns : array of int, optional
+        Bins that the columns of the matrix stand for, shape (n_columns,); all by default.
     """
 
     energy_min: Array
     energy_max: Array
     matrix: Array
     order: int
+    columns: NDArray[np.intp] | None = None
+
+    def spread(self, values: Array, n_bins: int) -> Array:
+        """Return values of the columns in all bins, shape (n_bins,)."""
+        if self.columns is None:
+            return values
+        result = np.zeros(n_bins)
+        result[self.columns] = values
+        return result
 
 
 @dataclass(frozen=True)
