@@ -14,6 +14,7 @@ from map_dataset_toys import (
     GEOM,
     IMAGE,
     RAD,
+    SAME_TRUE,
     cube,
     dataset,
     edisp,
@@ -28,7 +29,7 @@ from map_dataset_toys import (
 from villard.data.gti import GTI
 from villard.datasets import Datasets, MapDataset, SpectrumDataset, SpectrumDatasetOnOff
 from villard.exceptions import DataError
-from villard.irf import EDispMap, PSFMap
+from villard.irf import EDispMap, PSFKernel, PSFMap
 from villard.maps import MapAxis, RegionGeom, WcsGeom
 
 CENTER = SkyCoord(0, 0, unit="deg", frame="galactic")
@@ -307,3 +308,26 @@ def test_one_response_for_all_is_kept_by_cutouts() -> None:
     part = run(1).cutout(CENTER, 1 * u.deg)
     assert isinstance(part.psf, PSFMap)
     assert isinstance(part.psf.psf_map.geom, RegionGeom)
+
+
+def test_kernels_as_responses() -> None:
+    kernel = PSFKernel.from_gauss(IMAGE.to_cube([SAME_TRUE]), sigma=0.1 * u.deg)
+    toy = dataset(psf=kernel, edisp=edisp(SAME_TRUE).get_edisp_kernel(), models=[gauss()])
+    toy.mask_safe = GEOM.energy_mask(energy_min=2 * u.TeV)
+    npred = toy.npred_signal().data
+    others = {
+        "copy": (toy.copy(), npred),
+        "energies": (toy.slice_by_idx({"energy": slice(0, 2)}), npred[:2]),
+        "image": (toy.to_image(), npred[1:].sum(axis=0)),
+        "cutout": (toy.cutout(CENTER, (2, 1.5) * u.deg), npred[:, 5:35, 10:50]),
+        "masked": (toy.to_masked(), np.where(toy.mask_safe.data, npred, 0)),
+    }
+    for key, (other, expected) in others.items():
+        other.models = [gauss()]
+        total = other.npred_signal().data
+        np.testing.assert_allclose(np.squeeze(total), expected, rtol=1e-3, atol=1e-6, err_msg=key)
+    assert toy.slice_by_idx({"energy_true": slice(0, 2)}).psf.data.shape[0] == 2
+    with pytest.raises(DataError, match="a PSFKernel is for pixels of one size"):
+        toy.downsample(2)
+    with pytest.raises(DataError, match="expected a map as psf of 'toy', found PSFKernel"):
+        toy.stack(toy.copy(name="other"))

@@ -16,6 +16,7 @@ from villard.datasets.map_response import (
     stack_irfs,
 )
 from villard.datasets.transform_counts import CountsTransforms
+from villard.exceptions import DataError
 from villard.maps import MapAxis, WcsGeom, WcsNDMap
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class MapTransforms(CountsTransforms):
                 continue
             # A PSF may have other true energies than the exposure, between which it is interpolated.
             wanted = true if key == "psf" else dict(slices)
-            names = _axes_names(response)
+            names = _axes(response).names
             wanted = {k: v for k, v in wanted.items() if k in names}
             if wanted and (key != "psf" or _is_aligned(response, self.exposure)):
                 parts[key] = response.slice_by_idx(wanted)
@@ -169,6 +170,10 @@ class MapTransforms(CountsTransforms):
         if axis_name is not None:
             axis = self._geom.axes[axis_name]
             return self.resample_energy_axis(axis.downsample(factor), name=name)
+        if hasattr(self.psf, "psf_kernel_map"):
+            raise DataError(
+                f"Dataset {self.name!r}: a PSFKernel is for pixels of one size. Set a PSFMap, or none, first"
+            )
         geom = self._geom.downsample(factor)
         rows, columns = geom.spatial_shape
 
@@ -226,12 +231,14 @@ class MapTransforms(CountsTransforms):
         self.exposure = total
 
 
-def _axes_names(response: Any) -> list[str]:
-    axes = getattr(response, "axes", None)
-    return list((response.geom.axes if axes is None else axes).names)
+def _axes(response: Any) -> Any:
+    """Axes of a PSF or energy dispersion of any kind."""
+    if hasattr(response, "pdf_matrix"):
+        return response.axes
+    return (response.psf_kernel_map if hasattr(response, "psf_kernel_map") else response).geom.axes
 
 
 def _is_aligned(response: Any, exposure: Any) -> bool:
-    if exposure is None or not hasattr(response, "energy_axis_true"):
+    if exposure is None or "energy_true" not in _axes(response).names:
         return False
-    return bool(response.energy_axis_true.is_aligned_with(exposure.geom.axes["energy_true"]))
+    return bool(_axes(response)["energy_true"].is_aligned_with(exposure.geom.axes["energy_true"]))

@@ -27,8 +27,7 @@ class CountsTransforms:
         parts: dict[str, Any] = {key: getattr(self, key) for key in (*self._map_names, "exposure")}
         parts = {key: None if value is None else value.copy() for key, value in parts.items()}
         for key in self._irf_names:
-            value = getattr(self, key)
-            parts[key] = None if value is None else value.copy()
+            parts[key] = copylib.deepcopy(getattr(self, key))
         parts["stat_type"] = self.stat_type
         return parts | {key: copylib.deepcopy(getattr(self, key)) for key in ("gti", "meta_table", "meta")}
 
