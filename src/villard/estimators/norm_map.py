@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ Index = NDArray[np.intp]
 # Matrix elements that are worked on together: they should stay in the cache of one core.
 _CHUNK = 1 << 16
 _MAX_ROOT_STEPS = 100
+# Convergence is quadratic: after a step of this part the error is one of rounding.
+_ROOT_TOLERANCE = 1e-6
 # Smaller parts of a kernel's sum are rounding errors of the Fourier transform.
 _ROUNDING = 1e-10
 
@@ -297,16 +300,21 @@ class _Terms:
         some = lower > -np.inf
         norm = np.where(some, np.maximum(lower, 0.0), 0.0)
         niter, done = np.zeros(len(norm), dtype=int), ~some
+        rows = np.flatnonzero(some)
+        terms = self if len(rows) == len(norm) else self._some(rows)
         for _ in range(max_iter):
-            if done.all():
+            if not len(rows):
                 break
-            first, second = self.derivatives(norm)
+            first, second = terms.derivatives(norm[rows])
             with np.errstate(divide="ignore", invalid="ignore"):
-                step = np.where(some, first * (first / self.sums - 1) / second, 0.0)
+                step = first * (first / terms.sums - 1) / second
                 small = np.abs(step) <= tol / np.sqrt(second)
-            niter += ~done
-            norm = np.where(done, norm, np.maximum(norm + step, lower))
-            done |= small
+            niter[rows] += ~done[rows]
+            norm[rows] = np.maximum(norm[rows] + step, lower[rows])
+            done[rows] |= small
+            if np.mean(done[rows]) > 0.3:
+                left = ~done[rows]
+                rows, terms = rows[left], terms._some(left)
         return norm, niter, done
 
     def rise(self, norm: Array, start: Array) -> Array:
@@ -317,6 +325,9 @@ class _Terms:
             logs *= self.counts
         return 2 * ((norm - start) * self.sums - logs.sum(axis=1))
 
+    def _some(self, rows: NDArray[Any]) -> _Terms:
+        return _Terms(self.q[rows], self.counts[rows], self.sums[rows])
+
     def crossing_above(self, best: Array, error: Array, n_sigma: float) -> Array:
         """Return how far above the minimum -2 ln L has risen by n_sigma².
 
@@ -324,38 +335,49 @@ class _Terms:
         """
         level = n_sigma**2
         distance = np.where(np.isfinite(error), n_sigma * error, level / (2 * self.sums))
+        rows, some = np.arange(len(best)), self
         for _ in range(_MAX_ROOT_STEPS):
-            value = self.rise(best + distance, best) - level
-            slope = 2 * (self.sums - self.derivatives(best + distance)[0])
+            start, at = best[rows], distance[rows]
+            value = some.rise(start + at, start) - level
+            slope = 2 * (some.sums - some.derivatives(start + at)[0])
             with np.errstate(divide="ignore", invalid="ignore"):
-                step = np.where(slope > 0, -value / slope, distance)
-            # Far above: at first -2 ln L may hardly rise.
-            distance = distance + np.minimum(step, 9 * distance)
-            if np.all(np.abs(step) <= 1e-9 * distance):
+                # Far above: at first -2 ln L may hardly rise.
+                step = np.minimum(np.where(slope > 0, -value / slope, at), 9 * at)
+            distance[rows] = at + step
+            left = np.abs(step) > _ROOT_TOLERANCE * distance[rows]
+            if not left.any():
                 break
+            if np.mean(left) < 0.7:
+                rows, some = rows[left], some._some(left)
         return distance
 
     def crossing_below(self, best: Array, error: Array, n_sigma: float, floor: Array) -> Array:
         """Return how far below the minimum -2 ln L has risen by n_sigma²; NaN if it never does."""
         level = n_sigma**2
-        low, high = np.zeros(len(best)), best - floor
         with np.errstate(invalid="ignore", divide="ignore"):
             at_floor = self.rise(floor, best)
-        reached = (at_floor >= level) | np.isnan(at_floor)
-        distance = np.minimum(np.where(np.isfinite(error), n_sigma * error, np.inf), high / 2)
+        rows = np.flatnonzero((at_floor >= level) | np.isnan(at_floor))
+        result = np.full(len(best), np.nan)
+        some = self._some(rows)
+        low, high = np.zeros(len(rows)), (best - floor)[rows]
+        distance = np.minimum(np.where(np.isfinite(error), n_sigma * error, np.inf)[rows], high / 2)
         for _ in range(_MAX_ROOT_STEPS):
-            value = self.rise(best - distance, best) - level
-            slope = 2 * (self.derivatives(best - distance)[0] - self.sums)
+            if not len(rows):
+                break
+            start = best[rows]
+            value = some.rise(start - distance, start) - level
+            slope = 2 * (some.derivatives(start - distance)[0] - some.sums)
             beyond = ~(value < 0)
             high, low = np.where(beyond, distance, high), np.where(beyond, low, distance)
             with np.errstate(divide="ignore", invalid="ignore"):
                 new = distance - value / slope
-            inside = (new > low) & (new < high)
-            new = np.where(inside, new, (low + high) / 2)
-            step, distance = new - distance, new
-            if np.all(~reached | (np.abs(step) <= 1e-9 * distance)):
-                break
-        return np.where(reached, distance, np.nan)
+            new = np.where((new > low) & (new < high), new, (low + high) / 2)
+            left = np.abs(new - distance) > _ROOT_TOLERANCE * new
+            result[rows], distance = new, new
+            if not left.all() and np.mean(left) < 0.7:
+                rows, some = rows[left], some._some(left)
+                low, high, distance = low[left], high[left], distance[left]
+        return result
 
 
 class _Floors:

@@ -109,21 +109,28 @@ class SourceShape:
         """Whether there is exposure at a pixel."""
         return bool(self.data.exposure[:, y, x].any())
 
-    def psf_at(self, position: SkyCoord) -> Array:
-        """Return the part of the counts in each ring around a source, shape (n_energy_true, n_rad)."""
+    def psf_at(self, positions: SkyCoord) -> Array:
+        """Return the part of the counts in each ring around sources, shape (n, n_energy_true, n_rad)."""
         psf_map = self.data.dataset.psf.psf_map
         n_y, n_x = psf_map.geom.data_shape[-2:]
-        x, y = psf_map.geom.skydir_to_pix(position)
-        j, i = (int(np.clip(np.round(v), 0, n - 1)) for v, n in ((y, n_y), (x, n_x)))
-        axes = psf_map.geom.axes
-        edges = axes["rad"].edges.to_value("deg")
-        rings = psf_map.data[:, :, j, i] * np.diff(edges**2)
-        total = rings.sum(axis=1, keepdims=True)
+        x, y = psf_map.geom.skydir_to_pix(positions)
+        j, i = (np.clip(np.round(v), 0, n - 1).astype(int) for v, n in ((y, n_y), (x, n_x)))
+        rings = np.moveaxis(psf_map.data[:, :, j, i], -1, 0) * self._rings
+        total = rings.sum(axis=2, keepdims=True)
+        return np.asarray(rings / np.where(total > 0, total, 1.0) * self._psf_share[:, np.newaxis])
+
+    @cached_property
+    def _rings(self) -> Array:
+        axes = self.data.dataset.psf.psf_map.geom.axes
+        return np.asarray(np.diff(axes["rad"].edges.to_value("deg") ** 2))
+
+    @cached_property
+    def _psf_share(self) -> Array:
+        """Share of each energy of the PSF."""
+        axes = self.data.dataset.psf.psf_map.geom.axes
         own, given = (np.log(a.center.to_value("TeV")) for a in (self._axis, axes["energy_true"]))
         share = np.interp(given, own, self._share)
-        return np.asarray(
-            rings / np.where(total > 0, total, 1.0) * (share / (share.sum() or 1.0))[:, np.newaxis]
-        )
+        return np.asarray(share / (share.sum() or 1.0))
 
     @property
     def _axis(self) -> Any:
@@ -340,23 +347,18 @@ def _is_uniform(
         return False
     centers = geom.pix_to_skydir(x, y)
     for shape in shapes:
-        if shape.is_constant:
+        seen = known & [shape.is_seen(int(i), int(j)) for i, j in zip(x, y, strict=True)]
+        if shape.is_constant or np.sum(seen) < 2:
             continue
-        profiles = [
-            shape.psf_at(centers[i]) for i in np.flatnonzero(known) if shape.is_seen(int(x[i]), int(y[i]))
-        ]
+        profiles = shape.psf_at(centers[seen])
         # Half of the sum of the differences is the part that is elsewhere.
-        if any(0.5 * np.abs(other - profiles[0]).sum() > tolerance for other in profiles[1:]):
+        if 0.5 * np.abs(profiles[1:] - profiles[0]).sum(axis=(1, 2)).max() > tolerance:
             return False
     return True
 
 
 def _steps(geom: WcsGeom, x: Array, y: Array) -> Array:
     """Return the sizes of pixels along columns, rows and both diagonals (deg), shape (4, n)."""
-    pairs = [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, -0.5)]
-    return np.stack(
-        [
-            geom.pix_to_skydir(x - dx, y - dy).separation(geom.pix_to_skydir(x + dx, y + dy)).deg
-            for dx, dy in pairs
-        ]
-    )
+    dx, dy = np.array([(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.5, -0.5)]).T[:, :, np.newaxis]
+    sky = geom.pix_to_skydir(x + np.stack([-dx, dx]), y + np.stack([-dy, dy]))
+    return np.asarray(sky[0].separation(sky[1]).deg)
