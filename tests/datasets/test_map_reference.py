@@ -138,3 +138,26 @@ def test_files_in_both(cube: MapDataset, name: str, map_reference: dict[str, Any
     assert isinstance(again, MapDatasetOnOff)
     for dataset in (onoff, again):
         assert dataset.stat_sum() == pytest.approx(expected["stat_onoff"], rel=1e-9)
+
+
+def test_stack_predicts_the_sum_of_its_parts(cube: MapDataset, name: str) -> None:
+    other = cube.copy(name="other")
+    edges = cube.geom.axes["energy"].edges
+    n = len(edges) // 2
+    cube.mask_safe = cube.mask_safe & cube.geom.energy_mask(energy_min=edges[n - 1])
+    other.mask_safe = other.mask_safe & cube.geom.energy_mask(energy_max=edges[n + 1])
+    for values in (other.exposure, other.edisp.exposure_map, other.psf.exposure_map):
+        values.data = 2 * values.data
+    stacked = cube.to_masked(name="stacked")
+    stacked.stack(other)
+    position = cube.geom.center_skydir
+    source = SkyModel(
+        PowerLawSpectralModel(index=2.5, amplitude="1e-12 cm-2 s-1 TeV-1"),
+        PointSpatialModel(lon_0=position.l, lat_0=position.b, frame="galactic"),
+        name="source",
+    )
+    parts = []
+    for dataset in (cube, other, stacked):
+        dataset.models = [source]
+        parts.append(np.where(dataset.mask_safe.data, dataset.npred_signal().data, 0).sum(axis=(1, 2)))
+    np.testing.assert_allclose(parts[2], parts[0] + parts[1], rtol=1e-5)

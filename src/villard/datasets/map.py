@@ -62,6 +62,10 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         Anything about the dataset.
     stat_type : {"cash", "cstat"}
         Fit statistic.
+    psf_method : {"kernel", "exact"}
+        How sources are convolved. "kernel": as in Gammapy, with a kernel sampled at 4 × 4 points of each
+        pixel; point sources are shared by the nearest pixels. "exact": the PSF is integrated over pixels,
+        around the very position of a point source. With pixels much smaller than the PSF both agree.
 
     Raises
     ------
@@ -101,9 +105,11 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         name: str | None = None,
         meta: Mapping[str, Any] | None = None,
         stat_type: str | None = None,
+        psf_method: str = "kernel",
     ) -> None:
         super().__init__(name=name, models=models)
         self.stat_type = self._stat_types[0] if stat_type is None else stat_type
+        self.psf_method = psf_method
         maps = {"counts": counts, "background": background, "mask_safe": mask_safe, "mask_fit": mask_fit}
         self._set_parts(maps, exposure, {"psf": psf, "edisp": edisp}, gti, meta_table, meta)
 
@@ -263,6 +269,8 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
             psf=self.psf,
             edisp=self.edisp,
             background=background,
+            psf_method=self.psf_method,
+            gti=self.gti,
         )
 
     def _exposure_map(self) -> WcsNDMap:

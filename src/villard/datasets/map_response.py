@@ -173,10 +173,13 @@ def stack_irfs(first: Any, second: Any) -> None:
 
 
 def _weighted(response: Any, dataset: Any) -> Any:
-    """Return a copy of a response with an exposure; that of the dataset if it has none of its own."""
-    if response.exposure_map is not None:
+    """Return a copy of a response with an exposure; that of the dataset if it has none of its own.
+
+    An exposure of zero is none: files have it with an energy dispersion that is the same for all.
+    """
+    own, exposure = response.exposure_map, dataset.exposure
+    if own is not None and (np.any(own.data > 0) or not np.any(exposure.data > 0)):
         return response.copy()
-    exposure = dataset.exposure
     if not response.energy_axis_true.is_aligned_with(exposure.geom.axes["energy_true"]):
         raise DataError(
             f"Dataset {dataset.name!r}: a {type(response).__name__} without exposure_map can only be stacked "

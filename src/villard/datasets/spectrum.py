@@ -185,6 +185,7 @@ class SpectrumDataset(SpectrumTransforms, SpectrumPlots, EnergyRanges, CountsDat
             exposure=exposure,
             edisp=edisp,
             background=self._background_array(),
+            gti=self.gti,
         )
 
     def _response_arrays(self) -> tuple[Array, Array, Array | None]:
@@ -202,7 +203,9 @@ class SpectrumDataset(SpectrumTransforms, SpectrumPlots, EnergyRanges, CountsDat
         """Record that predicts counts even where there are no data yet."""
         exposure, energy, edisp = self._response_arrays()
         mask = np.ones(self.data_shape[0], dtype=bool)
-        return Measurement(self.name, self.stat_type, {}, mask, energy[:-1], energy[1:], exposure, edisp)
+        return Measurement(
+            self.name, self.stat_type, {}, mask, energy[:-1], energy[1:], exposure, edisp, gti=self.gti
+        )
 
     # Files
 
