@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import astropy.units as u
@@ -341,11 +342,28 @@ def test_wrong_use(tmp_path, monkeypatch):
 
 def test_reference_supernova_remnant(gammapy_data):
     """A template of the Fermi catalogues; the value is Gammapy's, which interpolates logarithms."""
-    path = gammapy_data / "catalogs/fermi/Extended_archive_v18/Templates/RXJ1713_2016_250GeV.fits"
-    if not path.is_file():
-        pytest.skip(f"needs a file that isn't part of the public data sets: {path}")
+    path = "$GAMMAPY_DATA/catalogs/fermi/Extended_14years/Templates/RXJ1713_2016_250GeV.fits.gz"
     model = TemplateSpatialModel.read(path, normalize=False, interp_kwargs={"values_scale": "log"})
     np.testing.assert_allclose(model([258.5, 0] * u.deg, -39.8 * u.deg).value, [3265.6559, 0], rtol=1e-6)
+    linear = TemplateSpatialModel.read(path, normalize=False)
+    np.testing.assert_allclose(linear(258.5 * u.deg, -39.8 * u.deg).value, 3265.6559, rtol=5e-3)
+
+
+def test_templates_of_the_fermi_catalogue(gammapy_data):
+    """Each of them is normalised, whatever its unit (JY/BEAM, None, ph/cm2/s/sr) and its projection."""
+    files = sorted((gammapy_data / "catalogs/fermi/Extended_14years/Templates").glob("*.fits.gz"))
+    assert len(files) > 20
+    for path in files:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of astropy, on the headers of these files
+            model = TemplateSpatialModel.read(path)
+        total = np.nansum(model.map.quantity * model.map.geom.solid_angle())
+        np.testing.assert_allclose(total.to_value(""), 1, rtol=1e-9, err_msg=path.name)
+        lon, lat = (value * u.deg for value in model.position_lonlat)
+        assert np.isfinite(model(lon, lat))
+    unknown = next(path for path in files if path.name.startswith("HB9"))
+    with pytest.raises(FileFormatError, match="BUNIT: unknown unit 'JY/BEAM'"):
+        TemplateSpatialModel.read(unknown, normalize=False)
 
 
 def test_flux_of_cubes_is_integrated_over_energy():

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from villard.exceptions import ModelError
+from villard.exceptions import FileFormatError, ModelError
 from villard.maps import Map
 from villard.utils.io import check_overwrite
 from villard.utils.paths import make_path
 
-__all__ = ["TemplateFile", "check_finite", "locate_files", "save_templates"]
+__all__ = ["TemplateFile", "check_finite", "file_name", "locate_files", "read_brightness", "save_templates"]
 
 
 def check_finite(map: Map, where: str) -> None:
@@ -70,6 +70,32 @@ def file_name(data: dict[str, Any], where: str) -> str:
     if not isinstance(filename, str):
         raise ModelError(f"{where}: expected 'filename', a file with a map, found {filename!r}")
     return filename
+
+
+def read_brightness(filename: str | os.PathLike[str], normalize: bool, **kwargs: Any) -> Map:
+    """Read a map of brightness; where it will be normalised, a unit that isn't understood doesn't matter.
+
+    Parameters
+    ----------
+    filename : str or path-like
+        FITS file; those of radio and X-ray maps have units such as JY/BEAM.
+    normalize : bool
+        Whether the map will be normalised.
+    **kwargs
+        For `~villard.maps.Map.read`.
+    """
+    from villard.maps.fits import open_fits
+    from villard.maps.wcs_map import WcsNDMap
+
+    try:
+        return Map.read(filename, **kwargs)
+    except FileFormatError as error:
+        if not normalize or "keyword BUNIT" not in str(error):
+            raise
+        with open_fits(filename) as hdus:
+            for hdu in hdus:
+                hdu.header.remove("BUNIT", ignore_missing=True)
+            return WcsNDMap.from_hdulist(hdus, where=str(filename), **kwargs)
 
 
 def _holders(model: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ModelError, UnitsError
 from villard.maps import Map
 from villard.modeling.models.spatial.core import PureSpatial, SpatialModel, _angle
-from villard.modeling.models.template_file import TemplateFile, check_finite, file_name
+from villard.modeling.models.template_file import TemplateFile, check_finite, file_name, read_brightness
 from villard.modeling.parameter import Parameter
 from villard.utils.names import nearest
 from villard.utils.units import unit_text
@@ -300,7 +300,7 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         **kwargs
             For `~villard.maps.Map.read`.
         """
-        map = Map.read(filename, **kwargs)
+        map = read_brightness(filename, normalize, **kwargs)
         return cls(map, normalize=normalize, interp_kwargs=interp_kwargs, filename=filename, copy_data=False)
 
     def to_dict(self, full_output: bool = False) -> dict[str, Any]:
@@ -316,15 +316,16 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
     @classmethod
     def _init_arguments(cls, data: dict[str, Any]) -> dict[str, Any]:
         filename = file_name(data, cls.__name__)
-        map = Map.read(filename)
+        normalize = data.get("normalize", True)
+        map = read_brightness(filename, normalize)
         unit = data.get("unit")
-        if unit and not str(map.unit) and not data.get("normalize", True):
+        if unit and not str(map.unit) and not normalize:
             map.unit = u.Unit(unit)
         return {
             **super()._init_arguments(data),
             "map": map,
             "filename": filename,
-            "normalize": data.get("normalize", True),
+            "normalize": normalize,
             "interp_kwargs": data.get("interp_kwargs"),
             "copy_data": False,
         }
