@@ -43,6 +43,7 @@ docs: $(call installed,docs)
 
 bench: $(call installed,test)
 	$(BIN)/python benchmarks/spectral.py
+	@if [ -n "$$GAMMAPY_DATA" ]; then $(BIN)/python benchmarks/maps.py; fi
 
 clean:
 	rm -rf $(VENV) villard-demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
