@@ -14,6 +14,7 @@ from villard.datasets.map_check import check_coverage, check_edisp, check_fit_ra
 from villard.datasets.map_plot import MapPlots
 from villard.datasets.map_transform import MapTransforms
 from villard.datasets.ranges import EnergyRanges
+from villard.exceptions import DataError
 from villard.maps import Map, MapAxis, WcsGeom, WcsNDMap
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
     tag: ClassVar[str] = "MapDataset"
     _map_class: ClassVar[type[Map]] = WcsNDMap
     _irf_names: ClassVar[tuple[str, ...]] = ("psf", "edisp")
+    _psf_method: str = "kernel"
 
     def __init__(
         self,
@@ -112,6 +114,17 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         self.psf_method = psf_method
         maps = {"counts": counts, "background": background, "mask_safe": mask_safe, "mask_fit": mask_fit}
         self._set_parts(maps, exposure, {"psf": psf, "edisp": edisp}, gti, meta_table, meta)
+
+    @property
+    def psf_method(self) -> str:
+        """How sources are convolved with the PSF: "kernel" or "exact"."""
+        return self._psf_method
+
+    @psf_method.setter
+    def psf_method(self, value: str) -> None:
+        if value not in ("kernel", "exact"):
+            raise DataError(f"Dataset {self.name!r}: psf_method {value!r}, expected 'kernel' or 'exact'")
+        self._psf_method = value
 
     @classmethod
     def create(

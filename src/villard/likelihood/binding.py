@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
+from villard.likelihood.flux import flux_of
 from villard.likelihood.local import LocalGroup, LocalSource, stack_local
 from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
@@ -170,12 +171,11 @@ def bind_models(
     position = {id(p): i for i, p in enumerate(parameters)}
     # Free norms on the sky are templates of their own.
     parts = [part for model in models for part in model.linear_parts()]
-    spectra = {id(part): (part.spectral_model.pure(), part.spectral_model.parameters) for part in parts}
     bound = [m.compressed(all_bins) if isinstance(m, MapMeasurement) else m for m in measurements]
     blocks = []
     for members in _group(bound):
         pairs = [
-            _Pair(row, measurement, model, *spectra[id(model)])
+            _Pair(row, measurement, model, *flux_of(model, measurement))
             for row, measurement in enumerate(members)
             for model in parts
             if model.contributes_to(measurement.name)

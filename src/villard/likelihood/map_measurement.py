@@ -60,6 +60,9 @@ class MapMeasurement:
         sources are shared by the nearest pixels. "exact": the PSF around a point source's very position,
         and kernels, integrated over pixels.
 
+    gti : `~villard.data.GTI`, optional
+        Good time intervals, over which temporal models are averaged.
+
     Raises
     ------
     DataError
@@ -77,7 +80,11 @@ class MapMeasurement:
     edisp: Any = None
     background: Array | None = None
     psf_method: str = "kernel"
+    gti: Any = None
     _sources: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    #: Counts are integrals over energy.
+    differential = False
 
     def __post_init__(self) -> None:
         cubes = {**self.data, "mask": self.mask}
@@ -149,10 +156,11 @@ class MapMeasurement:
 
     def predict(self, model: Any) -> Array:
         """Return the counts that a model predicts in all bins, shape (n_bins,)."""
+        from villard.likelihood.flux import flux_of
         from villard.likelihood.predict import bin_flux
 
-        pure = model.spectral_model.pure()
-        values = np.array([p.engine_value for p in model.spectral_model.parameters])
+        pure, parameters = flux_of(model, self)
+        values = np.array([p.engine_value for p in parameters])
         if _is_template(model):
             cube = self.template_cube(model).reshape(self.shape)
             energy = self.energy[1]
@@ -234,6 +242,7 @@ class MapMeasurement:
             bins=bins,
             rest=rest,
             constant=constant,
+            gti=self.gti,
         )
 
 

@@ -74,6 +74,10 @@ class Measurement:
         Energy dispersion, shape (n_true, n_bins); `None` if true and measured bins are the same.
     background : array, optional
         Predicted values from no model, shape (n_bins,).
+    differential : bool
+        Whether the data are differential fluxes.
+    gti : `~villard.data.GTI`, optional
+        Good time intervals, over which temporal models are averaged.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class Measurement:
     edisp: Array | None = None
     background: Array | None = None
     differential: bool = field(default=False)
+    gti: Any = None
 
     def __post_init__(self) -> None:
         n_bins, n_true = len(self.mask), len(self.energy_min)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from villard.likelihood.flux import flux_of
 from villard.likelihood.map_measurement import MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.statistics import STATISTICS
@@ -75,8 +76,9 @@ def predict(measurement: Measurement | MapMeasurement, models: Iterable[Any]) ->
         if isinstance(measurement, MapMeasurement):
             total += measurement.predict(model)
             continue
-        values = np.array([p.engine_value for p in model.spectral_model.parameters])
-        total += fold(measurement.response(model), model.spectral_model.pure(), values)
+        pure, parameters = flux_of(model, measurement)
+        values = np.array([p.engine_value for p in parameters])
+        total += fold(measurement.response(model), pure, values)
     return total
 
 
