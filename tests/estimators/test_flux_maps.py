@@ -107,6 +107,16 @@ def test_files(tmp_path: Path, sed_type: str) -> None:
     assert again.reference_model.name == "test"
 
 
+@pytest.mark.parametrize("sed_type", ["likelihood", "dnde", "flux", "e2dnde", "eflux"])
+def test_other_representations(sed_type: str) -> None:
+    maps = make_maps()
+    again = FluxMaps.from_maps(maps.to_maps(sed_type), sed_type, maps.reference_model, meta=maps.meta)
+    for name in ("norm", "norm_ul", "ts"):
+        np.testing.assert_allclose(again[name].data, maps[name].data, rtol=1e-12)
+    with pytest.raises(DataError, match="expected a map"):
+        FluxMaps.from_maps({"ts": maps.ts}, sed_type)
+
+
 def test_files_may_be_moved(tmp_path: Path) -> None:
     make_maps().write(tmp_path / "maps.fits")
     (tmp_path / "other").mkdir()

@@ -110,6 +110,40 @@ class FluxMaps:
         self.gti = gti
         self.filter_success_nan = filter_success_nan
 
+    @classmethod
+    def from_maps(
+        cls,
+        maps: Mapping[str, WcsNDMap],
+        sed_type: str = "likelihood",
+        reference_model: Any = None,
+        gti: Any = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make flux maps from maps in one representation.
+
+        Parameters
+        ----------
+        maps : dict of str to `~villard.maps.WcsNDMap`
+            Maps, such as ``flux`` and ``flux_err`` for the type "flux", with their units.
+        sed_type : {"likelihood", "dnde", "e2dnde", "flux", "eflux"}
+            Representation.
+        reference_model, gti, meta
+            As for the class.
+
+        Raises
+        ------
+        DataError
+            If the maps don't have the quantity of the type.
+        UnitsError
+            If a unit doesn't fit.
+        """
+        from villard.estimators.flux_maps_io import to_norms
+
+        prefix = prefix_of(check_sed_type(sed_type, cls.tag))
+        if prefix not in maps:
+            raise DataError(f"{cls.tag}: expected a map {prefix!r}, found {', '.join(maps) or 'none'}")
+        return cls(to_norms(dict(maps), sed_type, reference_model, cls.tag), reference_model, meta, gti)
+
     # Geometry and reference
 
     @property

@@ -19,7 +19,7 @@ from villard.utils.paths import make_path
 if TYPE_CHECKING:
     from villard.estimators.flux_maps import FluxMaps
 
-__all__ = ["read_maps", "write_maps"]
+__all__ = ["read_maps", "to_norms", "write_maps"]
 
 # What is kept, by the keyword of the primary header.
 _META = {"N_SIGMA": "n_sigma", "NSIGMAUL": "n_sigma_ul", "TSTHRESH": "sqrt_ts_threshold_ul"}
@@ -77,7 +77,7 @@ def read_maps(filename: str | os.PathLike[str]) -> dict[str, Any]:
         if name in maps:
             maps[name] = maps[name].copy(data=maps[name].data == 1)
     try:
-        data = _to_norms(maps, sed_type, model, path)
+        data = to_norms(maps, sed_type, model, str(path))
     except DataError as error:
         raise FileFormatError(f"{path}: {error}") from error
     # Both follow from others, and Gammapy writes them always.
@@ -101,8 +101,8 @@ def _read_model(path: Path, name: str) -> Any:
     raise FileFormatError(f"{path}: its reference model {name} is not there")
 
 
-def _to_norms(maps: dict[str, WcsNDMap], sed_type: str, model: Any, path: Path) -> dict[str, WcsNDMap]:
-    """Turn fluxes into norms."""
+def to_norms(maps: dict[str, WcsNDMap], sed_type: str, model: Any, where: str) -> dict[str, WcsNDMap]:
+    """Turn fluxes of one representation into norms."""
     if sed_type == "likelihood":
         return maps
     prefix, unit = prefix_of(sed_type), SED_UNITS[sed_type]
@@ -111,7 +111,7 @@ def _to_norms(maps: dict[str, WcsNDMap], sed_type: str, model: Any, path: Path) 
     result = {}
     for name, item in maps.items():
         if name.startswith(prefix) and name.removeprefix(prefix) in SUFFIXES:
-            values = in_unit(item.data, item.unit, unit, f"{path}, {name}")
+            values = in_unit(item.data, item.unit, unit, f"{where}, {name}")
             result["norm" + name.removeprefix(prefix)] = item.copy(data=values / reference, unit="")
         else:
             result[name] = item

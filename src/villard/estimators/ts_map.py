@@ -147,9 +147,9 @@ class TSMapEstimator:
         -------
         `FluxMaps`
             ``norm`` and ``norm_err`` (with these all fluxes), ``ts``, ``sqrt_ts``, ``stat`` and
-            ``stat_null`` (-2 ln L in the data around a pixel with and without the source),
-            ``npred_excess`` (counts of the source in the mask), ``npred`` (all predicted counts around
-            it), ``niter`` and ``success``.
+            ``stat_null`` (`~villard.likelihood.statistics.cash` of the data around a pixel with and without
+            the source), ``npred_excess`` (counts of the source in the mask), ``npred`` (all predicted
+            counts around it), ``niter`` and ``success``.
 
         Raises
         ------
