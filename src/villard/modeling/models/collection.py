@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import FileFormatError, ModelError
 from villard.modeling.covariance import Covariance
+from villard.modeling.models.collection_sky import SkyCollection
 from villard.modeling.models.component import check_part
 from villard.modeling.models.core import ModelBase, get_model_class, named
 from villard.modeling.models.template_file import locate_files, save_templates
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DatasetModels", "Models"]
 
 
-class Models(MutableSequence[Any]):
+class Models(SkyCollection, MutableSequence[Any]):
     """Models of a fit, in order, each with a name of its own.
 
     Parameters

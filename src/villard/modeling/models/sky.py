@@ -7,7 +7,7 @@ import numpy as np
 
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.component import ComponentModel, check_names
-from villard.modeling.models.core import model_from_dict, named
+from villard.modeling.models.core import get_model_class, model_from_dict, named
 from villard.modeling.models.spatial.core import SpatialModel
 from villard.modeling.models.spectral.core import SpectralModel
 from villard.modeling.models.temporal.core import TemporalModel
@@ -98,6 +98,39 @@ class SkyModel(ComponentModel):
             raise UnitsError(
                 f"SkyModel {self.name!r}: {what} must be in a unit like {expected}, found {unit_text(unit)}"
             )
+
+    @classmethod
+    def create(
+        cls,
+        spectral_model: str | SpectralModel,
+        spatial_model: str | SpatialModel | None = None,
+        temporal_model: str | TemporalModel | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a sky model of models, or of their short names.
+
+        Parameters
+        ----------
+        spectral_model, spatial_model, temporal_model : str or model
+            Models, or tags such as "pl", "gauss" and "exp-decay" of models with default values.
+        **kwargs
+            For the class.
+
+        Examples
+        --------
+        >>> SkyModel.create("pl", "gauss", name="source")
+        SkyModel(name='source', spectral=PowerLawSpectralModel, spatial=GaussianSpatialModel)
+        """
+        parts: dict[str, Any] = {
+            "spectral": spectral_model,
+            "spatial": spatial_model,
+            "temporal": temporal_model,
+        }
+        models = {
+            f"{part}_model": get_model_class(part, model)() if isinstance(model, str) else model
+            for part, model in parts.items()
+        }
+        return cls(**models, **kwargs)
 
     @property
     def position(self) -> "SkyCoord | None":

@@ -61,14 +61,21 @@ def plot_grid(model: "SpatialModel", geom: WcsGeom | None = None, **kwargs: Any)
 
 
 def _outline(region: "SkyRegion") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return longitudes and latitudes (deg) along an ellipse, or along both circles of an annulus."""
+    """Return longitudes and latitudes (deg) along an ellipse or a box, or both circles of an annulus."""
     from astropy.coordinates import SkyCoord
 
     t = np.linspace(0, 2 * np.pi, 121)
-    axes = [(s, s) for s in region.sizes] if region.shape == "annulus" else [region.sizes]
+    unit_x, unit_y = np.cos(t), np.sin(t)
+    axes = [region.sizes]
+    if region.shape == "annulus":
+        axes = [(radius, radius) for radius in region.sizes]
+    if region.shape == "box":
+        # Half the sides, along the square that goes through the same directions.
+        longest = np.maximum(np.abs(unit_x), np.abs(unit_y))
+        unit_x, unit_y = 0.5 * unit_x / longest, 0.5 * unit_y / longest
     lon, lat = [], []
     for width, height in axes:
-        x, y = width * np.cos(t), height * np.sin(t)
+        x, y = width * unit_x, height * unit_y
         angle = np.radians(region.angle)
         # The first axis points to smaller longitudes.
         west, north = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
@@ -77,6 +84,15 @@ def _outline(region: "SkyRegion") -> tuple[NDArray[np.float64], NDArray[np.float
         lon += [points.ra.deg, [np.nan]]
         lat += [points.dec.deg, [np.nan]]
     return np.concatenate(lon), np.concatenate(lat)
+
+
+def plot_region(region: "SkyRegion", ax: Any, **kwargs: Any) -> None:
+    """Plot the outline of a region, a cross for a point, on axes with sky coordinates."""
+    transform = ax.get_transform(region.frame)
+    if region.shape == "point":
+        ax.plot([region.lon], [region.lat], marker="x", ls="", transform=transform, **kwargs)
+    else:
+        ax.plot(*_outline(region), transform=transform, **kwargs)
 
 
 def _sky_axes(model: "SpatialModel", ax: Any) -> Any:
