@@ -71,6 +71,8 @@ class _Part:
         self.spatial_model = _NodeSurface(model.spatial_model, node)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_model":  # not yet there, as in copies
+            raise AttributeError(name)
         return getattr(self._model, name)
 
     def evaluate_geom(self, geom: Any) -> Any:
