@@ -23,6 +23,7 @@ from villard.likelihood.binding import Binding, bind_models, free_columns
 from villard.likelihood.kernels import Kernels, kernels_for
 from villard.likelihood.map_measurement import MapMeasurement
 from villard.likelihood.measurement import Measurement
+from villard.likelihood.memory import warn_of_memory
 from villard.likelihood.newton import minimize_exactly
 from villard.likelihood.solver import SolverStatus, minimize
 from villard.modeling.parameter import Parameter, Parameters
@@ -77,6 +78,7 @@ class Likelihood:
 
     def __init__(self, measurements: Sequence[Measurement | MapMeasurement], models: Sequence[Any]) -> None:
         self._measurements = list(measurements)
+        warn_of_memory(self._measurements, models)
         self.binding: Binding = bind_models(measurements, models)
         self.parameters: Parameters = self.binding.free
         self.scale: Array = np.array([_scale(p) for p in self.parameters])

@@ -256,7 +256,8 @@ def _choose_cutout(
     for at, h, outer, n in zip((x, y), half, halo, (columns, rows), strict=True):
         if at + h < -0.5 or at - h > n - 0.5:
             return None, anywhere
-        size = _STEP * -(-(2 * h + 2) // _STEP)
+        # One more on each side: a point source is shared by pixels beside its own.
+        size = _STEP * -(-(2 * h + 4) // _STEP)
         start = round(at) - size // 2
         if size >= n + 2 * outer:
             start, size = -outer, n + 2 * outer
