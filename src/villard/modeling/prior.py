@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, ParameterError
-from villard.modeling.traced import traceable
 from villard.utils.array import namespace
 from villard.utils.names import nearest
+from villard.utils.traced import traceable
 from villard.utils.units import convert, parse_unit
 
 __all__ = ["GaussianPrior", "GeneralizedGaussianPrior", "LogUniformPrior", "Prior", "UniformPrior"]

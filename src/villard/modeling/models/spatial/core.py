@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ModelError, UnitsError
 from villard.modeling.models.core import ModelBase
-from villard.modeling.traced import traceable
+from villard.utils.traced import traceable
 from villard.utils.units import to_canonical, unit_text
 
 if TYPE_CHECKING:
