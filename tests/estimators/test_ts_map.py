@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.special import erf
 from scipy.stats import chi2, kstest
 
 from villard.datasets import MapDataset, MapDatasetOnOff
 from villard.estimators import FluxMaps, TSMapEstimator, find_peaks
+from villard.estimators.map_data import MapData
 from villard.estimators.norm_map import PixelProblem, kernel_sums, solve_norms
+from villard.estimators.ts_kernels import SourceShape
 from villard.exceptions import ConfigError, DataError, ModelError
 from villard.irf import EDispKernelMap, PSFMap
 from villard.likelihood.predict import predict
@@ -301,6 +304,17 @@ def test_changing_psf_makes_tiles() -> None:
         dataset = with_source(make_dataset(psf=psf), source)
         maps = TSMapEstimator(source, kernel_tolerance=0.04, rtol=1e-6).run(dataset)
         np.testing.assert_allclose(maps.norm.data[0, 12, x], 1, rtol=0.04)
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.02, 0.05, 0.15])
+def test_kernels_are_integrals_over_pixels(sigma: float) -> None:
+    dataset = make_dataset(psf=PSFMap.from_gauss(AXIS_TRUE, sigma=sigma * u.deg))
+    images, _, _ = SourceShape(MapData(dataset, "test"), make_source(), (3, 3)).at(17, 13)
+    edges = erf(0.05 * (np.arange(8) - 3.5) / (np.sqrt(2) * sigma)) / 2
+    expected = np.outer(np.diff(edges), np.diff(edges))
+    # The last 0.1 % of a PSF are cut off, and added to the rest.
+    np.testing.assert_allclose(images, np.broadcast_to(expected, images.shape), atol=2e-3 * expected.max())
+    np.testing.assert_allclose(images.sum(axis=(1, 2)), expected.sum(), rtol=2e-3)
 
 
 def test_result_can_be_written(tmp_path: Path) -> None:

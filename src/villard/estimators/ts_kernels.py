@@ -30,6 +30,8 @@ _MIN_TILE = 4
 # Part of a shape that may be missed by the sum of few fixed ones.
 _RANK_TOLERANCE = 1e-3
 _MAX_PIXELS = 2000
+# Width of a PSF over the size of a pixel, for which the middle of kernels is integrated.
+_FINE_RATIO = 0.4
 
 
 class SourceShape:
@@ -151,9 +153,9 @@ def _point_images(source: Any, at: tuple[int, int], half: tuple[int, int] | None
     )
     corners = cutout.corners[rows.start : rows.stop + 1, columns.start : columns.stop + 1]
     table = PSFSplines(np.asarray(source.arrays["psf"]), np.asarray(source.arrays["psf_scale"]))
-    # The same nodes as in a fit.
+    # At least as many nodes as in a fit: kernels are made once for many pixels.
     core = source.map.core[1]
-    ratio = 3.5 / core if core else {2: 1.2}.get(source.map.nodes, 0.7)
+    ratio = min(3.5 / core if core else 1.0, _FINE_RATIO)
     images = integrate_kernel(table, corners, cutout.area[rows, columns], cutout.basis[0], ratio)
     inside = at[0] - rows.start, at[1] - columns.start
     return _centred(images, inside, half)
