@@ -317,6 +317,28 @@ def test_kernels_are_integrals_over_pixels(sigma: float) -> None:
     np.testing.assert_allclose(images.sum(axis=(1, 2)), expected.sum(), rtol=2e-3)
 
 
+def test_energies_and_places_without_exposure_need_no_psf() -> None:
+    source = make_source()
+    dataset = make_dataset()
+    dataset.exposure.data[0] = 0
+    dataset.exposure.data[:, :, :6] = 0
+    dataset.exposure.data[-1, :, 20:] = 0
+    psf = dataset.psf.psf_map.data.copy()
+    psf[0] = 0
+    dataset.psf.psf_map.data = psf
+    with_source(dataset, source)
+    maps = TSMapEstimator(source, rtol=1e-6, sum_over_energy_groups=False).run(dataset)
+    np.testing.assert_allclose(maps.norm.data[0, 11, 20], 1, rtol=5e-3)
+    assert np.isnan(maps.norm.data[0, :, :6]).all()
+    assert not maps.success.data[0, :, :6].any()
+    # A dataset that sees nothing there changes nothing.
+    other = make_dataset(name="other")
+    other.exposure.data[:, :, 12:] = 0
+    other.counts.data = other.background.data.copy()
+    both = TSMapEstimator(source, rtol=1e-6, sum_over_energy_groups=False).run([dataset, other])
+    np.testing.assert_allclose(both.norm.data[0, :, 20], maps.norm.data[0, :, 20], atol=1e-9)
+
+
 def test_result_can_be_written(tmp_path: Path) -> None:
     dataset = with_source(make_dataset(), make_source())
     maps = TSMapEstimator(make_source(), selection_optional="all").run(dataset)

@@ -10,7 +10,7 @@ divided into tiles, each with its own shapes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -72,7 +72,7 @@ class SourceShape:
         spatial = self.model.spatial_model
         position = self.data.geom.pix_to_skydir(x, y).transform_to(spatial.frame).spherical
         spatial.lon_0.value, spatial.lat_0.value = float(position.lon.deg), float(position.lat.deg)
-        source = self._measurement.source(self.model)
+        source = self._measurement_at(x, y).source(self.model)
         low, high, order = source.energies
         pure = self.model.spectral_model.pure()
         values = np.array([p.engine_value for p in self.model.spectral_model.parameters])
@@ -86,6 +86,16 @@ class SourceShape:
             images = np.asarray(source.evaluate(self.model)).reshape(-1, *source.cutout.shape)
             images = _centred(np.maximum(images, 0.0), at, self.half)
         return images, np.asarray(flux), source.edisp
+
+    def _measurement_at(self, x: float, y: float) -> Any:
+        """Return the measurement with an exposure of 1 cm² s at the energies that are seen at a pixel.
+
+        At others there may be no PSF.
+        """
+        seen = self.data.exposure[:, round(y), round(x)] > 0
+        exposure = self._measurement.exposure
+        unit = exposure.copy(data=seen.astype(float).reshape(exposure.data.shape))
+        return replace(self._measurement, exposure=unit, _sources={})
 
     @cached_property
     def _share(self) -> Array:
@@ -194,7 +204,7 @@ def _movable(model: Any, where: str) -> Any:
 
 
 def _unit_measurement(data: MapData) -> Any:
-    """Return a measurement with the responses of a dataset and an exposure of 1 cm² s everywhere."""
+    """Return a measurement with the responses of a dataset and an exposure of 1 cm² s at all energies."""
     from villard.likelihood.map_measurement import MapMeasurement
 
     geom = data.geom
@@ -260,8 +270,11 @@ def make_basis(shape: SourceShape, rows: slice, columns: slice) -> ShapeBasis:
     rows, columns : slice
         Tile.
     """
-    images, flux, edisp = shape.at(*_reference_pixel(shape, rows, columns))
     exposure = shape.data.exposure[:, rows, columns]
+    if not exposure.any():
+        n_energy = shape.data.shape[0]
+        return ShapeBasis(np.zeros((1, n_energy, 1, 1)), np.zeros((1, *exposure.shape[1:])))
+    images, flux, edisp = shape.at(*_reference_pixel(exposure, rows, columns))
     if not shape.model.apply_irf["exposure"]:
         exposure = np.ones_like(exposure)
     n_true, *size = exposure.shape
@@ -290,14 +303,14 @@ def _few_vectors(weights: Array) -> Array:
     return np.asarray(some)
 
 
-def _reference_pixel(shape: SourceShape, rows: slice, columns: slice) -> tuple[int, int]:
-    """Return the middle of a tile or, where that has no exposure, the pixel with most of it."""
-    x, y = _middle(columns), _middle(rows)
-    if shape.is_seen(x, y):
-        return x, y
-    total = shape.data.exposure[:, rows, columns].sum(axis=0)
-    dy, dx = np.unravel_index(int(np.argmax(total)), total.shape)
-    return columns.start + int(dx), rows.start + int(dy)
+def _reference_pixel(exposure: Array, rows: slice, columns: slice) -> tuple[int, int]:
+    """Return the middle of a tile or, where that has no exposure at an energy, a pixel that has more."""
+    number = np.count_nonzero(exposure > 0, axis=0)
+    y, x = _middle(rows) - rows.start, _middle(columns) - columns.start
+    if number[y, x] < number.max():
+        total = np.where(number == number.max(), exposure.sum(axis=0), -1.0)
+        y, x = (int(i) for i in np.unravel_index(int(np.argmax(total)), total.shape))
+    return columns.start + x, rows.start + y
 
 
 def _middle(part: slice) -> int:
