@@ -18,7 +18,9 @@ from villard.irf import PSFMap
 from villard.likelihood import bind
 from villard.likelihood.memory import estimate_memory
 from villard.maps import Map, MapAxis, WcsGeom
-from villard.modeling.models import FoVBackgroundModel, Models, PointSpatialModel, PowerLawSpectralModel, SkyModel
+from villard.modeling.models import (
+    FoVBackgroundModel, Models, PointSpatialModel, PowerLawSpectralModel, SkyModel
+)
 
 energy = MapAxis.from_energy_bounds("0.1 TeV", "100 TeV", nbin=16)
 true = MapAxis.from_energy_bounds("0.1 TeV", "100 TeV", nbin=16, name="energy_true")
