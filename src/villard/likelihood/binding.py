@@ -202,7 +202,7 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
 
 def _padded(size: int) -> int:
     """Round up to a multiple of 16, or of an eighth of the next lower power of 2, to share compilations."""
-    step = max(_PAD, 2 ** (int(size).bit_length() - 4)) if size > 1024 else _PAD
+    step = max(_PAD, 2 ** (int(size).bit_length() - 4)) if size > 256 else _PAD
     return max(_PAD, -(-size // step) * step)
 
 
