@@ -543,3 +543,32 @@ def test_isotropic_files_that_are_none(tmp_path, text):
         vm.create_fermi_isotropic_diffuse_model(tmp_path / "iso.txt")
     with pytest.raises(FileFormatError, match=r"not found: .*no\.txt"):
         vm.create_fermi_isotropic_diffuse_model(tmp_path / "no.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "zeros"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"values_scale": "log"}, False),
+        ({"values_scale": "lin"}, False),
+        ({"fill_value": None}, True),
+    ],
+)
+def test_many_energies_are_the_same_as_calls(options: dict, zeros: bool) -> None:
+    axis = MapAxis.from_energy_bounds("0.1 TeV", "10 TeV", nbin=5, name="energy_true")
+    geom = WcsGeom.create(skydir=(3, 1), npix=(12, 9), binsz=0.5, frame="galactic", axes=[axis])
+    rng = np.random.default_rng(2)
+    values = rng.uniform(0.5, 2, geom.data_shape) * axis.center.value[:, None, None] ** -2
+    if zeros:
+        values[1:3, 3:6, 4:8] = 0
+    template = Map.from_geom(geom, data=values, unit="cm-2 s-1 TeV-1 sr-1")
+    model = TemplateSpatialModel(template, normalize=False, interp_kwargs=options)
+    lon, lat = np.meshgrid(np.linspace(-1, 7, 15) * u.deg, np.linspace(-2, 4, 11) * u.deg)
+    energy = np.geomspace(0.03, 30, 17) * u.TeV
+    for shift in (0, 0.7):
+        model.lon_0.value += shift
+        many = list(model.iter_energies(lon, lat, energy))
+        for item, value in zip(energy, many, strict=True):
+            expected = model(lon, lat, item)
+            np.testing.assert_allclose(value.to_value(expected.unit), expected.value, rtol=1e-12)

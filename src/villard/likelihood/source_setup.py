@@ -363,8 +363,12 @@ def _image(measurement: "MapMeasurement", spatial: Any, cutout: Cutout, energies
         return np.asarray(density.mean(axis=(1, 3)) * cutout.area)[None]
     _, weights = measurement.energy_nodes
     planes = []
-    for energy, weight in zip(energies[0], weights, strict=True):
-        value = spatial(lon * u.deg, lat * u.deg, energy * u.TeV)
+    lon, lat, energy = lon * u.deg, lat * u.deg, energies[0] * u.TeV
+    if hasattr(spatial, "iter_energies"):
+        values = spatial.iter_energies(lon, lat, energy)
+    else:
+        values = (spatial(lon, lat, item) for item in energy)
+    for value, weight in zip(values, weights, strict=True):
         unit = "cm-2 s-1 TeV-1 sr-1" if value.unit.is_equivalent("cm-2 s-1 TeV-1 sr-1") else "sr-1"
         planes.append(weight * value.to_value(unit).mean(axis=(1, 3)) * cutout.area)
     return np.stack(planes)

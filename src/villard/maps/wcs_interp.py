@@ -13,10 +13,13 @@ from villard.maps.axis import value_in
 from villard.maps.interpolation import _position
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
     from villard.maps.coord import MapCoord
+    from villard.maps.wcs_geom import WcsGeom
     from villard.maps.wcs_map import WcsNDMap
 
-__all__ = ["interpolate"]
+__all__ = ["SkyInterpolator", "interpolate"]
 
 Array = NDArray[np.float64]
 # Indices of the two neighbours, the weight of the second one, and where the point lies between them.
@@ -43,6 +46,39 @@ def interpolate(
     for item in neighbours[:-2]:
         inside = inside & item[3]
     return np.where(inside, values, fill_value)
+
+
+class SkyInterpolator:
+    """Linear interpolation of many images of one geometry at the same directions.
+
+    Parameters
+    ----------
+    geom : `~villard.maps.WcsGeom`
+        Pixels.
+    skycoord : `~astropy.coordinates.SkyCoord`
+        Directions, of any shape.
+    """
+
+    def __init__(self, geom: WcsGeom, skycoord: SkyCoord) -> None:
+        x, y = geom.skydir_to_pix(skycoord)
+        self.contained = geom._contains_pix(x, y)
+        x, y = (np.where(self.contained, value, 0.0) for value in (x, y))
+        (j, j2, t, _), (i, i2, s, _) = (
+            _pixel_neighbours(y, geom.npix[1]),
+            _pixel_neighbours(x, geom.npix[0], cyclic=geom.is_cyclic),
+        )
+        n_x = geom.npix[0]
+        self._corners = [
+            (row * n_x + column, weight_y * weight_x)
+            for row, weight_y in ((j, 1 - t), (j2, t))
+            for column, weight_x in ((i, 1 - s), (i2, s))
+        ]
+
+    def __call__(self, image: NDArray[Any]) -> Array:
+        """Return the values of an image, shape ``geom.spatial_shape``; NaN outside of it."""
+        flat = np.ascontiguousarray(image).reshape(-1)
+        total = sum(weight * flat[index] for index, weight in self._corners)
+        return np.where(self.contained, total, np.nan)
 
 
 def _forward(values_scale: str, data: NDArray[Any]) -> NDArray[Any]:
