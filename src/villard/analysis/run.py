@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,8 +129,8 @@ def _dataset_class(path: Path) -> Any:
     from villard.datasets import MapDataset, MapDatasetOnOff
 
     try:
-        with fits.open(path) as hdulist:
-            # Read only now, so that a file that is cut off is found out by the reader, which names it.
+        # A file that is cut off, or none of FITS, is found out by the reader, which names it.
+        with warnings.catch_warnings(action="ignore"), fits.open(path) as hdulist:
             images = [hdu.name for hdu in hdulist if hdu.is_image and hdu.header.get("NAXIS", 0) > 1]
     except (OSError, ValueError, TypeError, EOFError):
         return SpectrumDatasetOnOff
