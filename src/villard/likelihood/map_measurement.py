@@ -173,7 +173,7 @@ class MapMeasurement:
         low, high, order = source.energies
         with np.errstate(over="ignore", under="ignore"):
             flux = np.broadcast_to(bin_flux(pure, low, high, values, pure.arrays, order), low.shape)
-        counts = (flux[:, None] * source.edisp).T @ source.evaluate(model)
+        counts = source.counts(model, flux, len(low) // self.energy_true.nbin)
         result = np.zeros(self.shape)
         index = source.cutout.pixel_index(self.shape[1:])
         inside = index >= 0

@@ -274,6 +274,7 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
         lower = np.clip(np.searchsorted(x, at) - 1, 0, axis.nbin - 2)
         weight = (at - x[lower]) / (x[lower + 1] - x[lower])
         fill, bounds = self._options.get("fill_value", 0.0), axis.edges[[0, -1]]
+        inside, positive = bool(interpolator.contained.all()), bool(np.min(self._map.data) >= 0)
         images: dict[int, _Layer] = {}
         for item, i, w in zip(energy, lower, weight, strict=True):
             if fill is not None and not bounds[0] <= item <= bounds[1]:
@@ -287,7 +288,8 @@ class TemplateSpatialModel(TemplateFile, SpatialModel):
                 for k in (int(i), int(i) + 1)
             }
             values = images[int(i)].between(images[int(i) + 1], float(w))
-            yield u.Quantity(self._kept(values), self.output_unit)
+            values = values if inside else np.where(interpolator.contained, values, 0.0)
+            yield u.Quantity(np.maximum(values, 0.0, out=values) if positive else values, self.output_unit)
 
     def _kept(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Make zero of what is outside the map, and of what only a slope leads below zero."""
