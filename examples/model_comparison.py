@@ -25,9 +25,7 @@ def fit(spectrum):
 # A power law is a log-parabola without curvature. If the curvature were zero, the difference of the two
 # minima would follow χ² with one degree of freedom.
 straight = fit(PowerLawSpectralModel(amplitude="1e-11 cm-2 s-1 TeV-1", index=2))
-curved = fit(
-    LogParabolaSpectralModel(amplitude="1e-11 cm-2 s-1 TeV-1", reference="1 TeV", alpha=2, beta=0)
-)
+curved = fit(LogParabolaSpectralModel(amplitude="1e-11 cm-2 s-1 TeV-1", reference="1 TeV", alpha=2, beta=0))
 print(likelihood_ratio(straight.total_stat, curved.total_stat, n_dof=1))
 
 # %%
