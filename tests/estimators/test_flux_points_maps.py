@@ -1,5 +1,7 @@
 """Flux points from cubes of counts: the same as fits of the cubes cut in energy."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -12,6 +14,7 @@ from villard.irf import EDispKernelMap, PSFMap
 from villard.maps import MapAxis, WcsGeom, WcsNDMap
 from villard.modeling import Fit
 from villard.modeling.models import (
+    ExpCutoffPowerLawSpectralModel,
     FoVBackgroundModel,
     GaussianSpatialModel,
     PointSpatialModel,
@@ -138,3 +141,21 @@ def test_measured_background(dataset: MapDataset) -> None:
     points = FluxPointsEstimator(EDGES, source="source").run(measured)
     np.testing.assert_allclose(points.quantity("norm"), 1, rtol=1e-4)
     assert points.success.data.all()
+
+
+REFERENCE = json.loads((Path(__file__).parent.parent / "reference/estimators_maps.json").read_text())
+
+
+@pytest.mark.parametrize("tag", ["fixed", "reoptimized"])
+def test_same_as_gammapy(gammapy_data: Path, tag: str) -> None:
+    dataset = MapDataset.read(gammapy_data / "cta-1dc-gc/cta-1dc-gc-small.fits.gz", name="cta")
+    spectrum = ExpCutoffPowerLawSpectralModel(
+        index=2.4, amplitude="2.4e-12 cm-2 s-1 TeV-1", lambda_="0.02 TeV-1"
+    )
+    spatial = PointSpatialModel(lon_0="-0.05 deg", lat_0="-0.05 deg", frame="galactic")
+    dataset.models = [SkyModel(spectrum, spatial, name="gc"), FoVBackgroundModel(dataset_name="cta")]
+    points = FluxPointsEstimator(
+        [0.1, 0.3, 1, 3, 10] * u.TeV, source="gc", selection_optional="ul", reoptimize=tag == "reoptimized"
+    ).run(dataset)
+    for name, values in REFERENCE["flux_points"][tag].items():
+        np.testing.assert_allclose(points.quantity(name).value, values, rtol=5e-3, err_msg=name)
