@@ -265,6 +265,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         return self._record({}, np.ones(np.prod(self.data_shape), dtype=bool), self._background_array())
 
     def _record(self, data: dict[str, Array], mask: NDArray[np.bool_], background: Array | None) -> Any:
+        from villard.likelihood.kept import kept_sources
         from villard.likelihood.map_measurement import MapMeasurement
 
         exposure = self._exposure_map()
@@ -284,6 +285,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
             background=background,
             psf_method=self.psf_method,
             gti=self.gti,
+            _sources=kept_sources(self, (exposure, self.psf, self.edisp, self._geom, self.psf_method)),
         )
 
     def _exposure_map(self) -> WcsNDMap:

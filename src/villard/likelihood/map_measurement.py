@@ -1,7 +1,7 @@
 """What the likelihood knows of counts in a cube of energy, latitude and longitude."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
+from villard.likelihood.kept import limit_sources, source_key
 from villard.likelihood.measurement import Measurement, Response
 from villard.modeling.models.spectral.core import quadrature_order
 
@@ -154,6 +155,27 @@ class MapMeasurement:
 
         return bind_source(self, model)
 
+    def fixed_source(self, model: Any) -> tuple[Any, Any]:
+        """Return the source of a fixed morphology and its map; they are kept for the next fit.
+
+        Returns
+        -------
+        BoundSource or None, array or None
+            Source without the arrays from which its map is computed, and the map, shape (n_true, n_pixels);
+            both `None` if it misses the map.
+        """
+        key = source_key(model)
+        if key is not None and key in self._sources:
+            return self._sources[key]
+        source = self.source(model)
+        if source is None:
+            return None, None
+        found = replace(source, arrays={}), source.evaluate(model)
+        if key is not None:
+            self._sources[key] = found
+            limit_sources(self._sources)
+        return found
+
     def predict(self, model: Any) -> Array:
         """Return the counts that a model predicts in all bins, shape (n_bins,)."""
         from villard.likelihood.flux import flux_of
@@ -167,13 +189,16 @@ class MapMeasurement:
             with np.errstate(over="ignore", under="ignore"):
                 factor = bin_flux(pure, energy, energy, values, pure.arrays, 0)
             return np.asarray(cube * np.broadcast_to(factor, energy.shape)[:, None, None]).ravel()
-        source = self.source(model)
+        source, image = self._sources.get(source_key(model)) or (self.source(model), None)
         if source is None:
             return np.zeros(self.n_bins)
         low, high, order = source.energies
         with np.errstate(over="ignore", under="ignore"):
             flux = np.broadcast_to(bin_flux(pure, low, high, values, pure.arrays, order), low.shape)
-        counts = source.counts(model, flux, len(low) // self.energy_true.nbin)
+        if image is None:
+            counts = source.counts(model, flux, len(low) // self.energy_true.nbin)
+        else:
+            counts = (flux[:, None] * source.edisp).T @ image
         result = np.zeros(self.shape)
         index = source.cutout.pixel_index(self.shape[1:])
         inside = index >= 0
@@ -286,12 +311,11 @@ class CompressedMeasurement(Measurement):
         """Return the response to a model of fixed morphology."""
         if _is_template(model):
             return self._template_response(model)
-        source = self.cube.source(model)
+        source, image = self.cube.fixed_source(model)
         if source is None:
             edges = self.cube.energy_edges_true
             return Response(edges[:1], edges[1:2], np.zeros((1, self.n_bins)), 4)
         low, high, order = source.energies
-        image = source.evaluate(model)
         index, energy = self.locate(source.cutout)
         inside = np.flatnonzero(index >= 0)
         matrix = np.empty((len(low), len(inside) + 1))

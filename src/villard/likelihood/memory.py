@@ -53,9 +53,10 @@ def _of_map(measurement: MapMeasurement, models: Sequence[Any]) -> int:
     n_pixels = int(np.prod(measurement.shape[1:]))
     n_true = len(measurement.energy_edges_true) - 1
     pixel = float(np.mean(measurement.geom.pixel_scales.to_value("deg")))
+    reach = _psf_reach(measurement.psf)
     numbers, n_dense = _CUBES * measurement.n_bins, 0
     for model in models:
-        share = min(_radius(measurement, model) ** 2 * 4 / pixel**2 / n_pixels, 1.0)
+        share = min(_radius(model, reach) ** 2 * 4 / pixel**2 / n_pixels, 1.0)
         spectral = sum(not p.frozen for p in model.spectral_model.parameters)
         shape = _free_shape(model)
         if shape:
@@ -76,23 +77,24 @@ def _free_shape(model: Any) -> int:
     return sum(not p.frozen for p in spatial.parameters)
 
 
-def _radius(measurement: MapMeasurement, model: Any) -> float:
+def _radius(model: Any, psf_reach: float) -> float:
     """Radius of the part of the map that a source reaches, in deg; infinite for one that is everywhere."""
     spatial: Any = getattr(model, "spatial_model", None)
     radius = None if spatial is None else spatial.evaluation_radius
     if radius is None or spatial.position is None:
         return float("inf")
-    psf = measurement.psf
+    return float(radius.to_value("deg")) + psf_reach
+
+
+def _psf_reach(psf: Any) -> float:
+    """Where the widest profile in the middle of the map has fallen to a thousandth of its peak, in deg."""
     if psf is None:
-        reach = 0.0
-    elif hasattr(psf, "radial_profile"):
-        rad, values = psf.radial_profile(spatial.position)
-        # Where the widest profile has fallen to a thousandth of its peak.
-        peak = values.max(axis=1, keepdims=True)
-        reach = float(np.max(np.where(values > 1e-3 * peak, rad, 0.0)))
-    else:
-        reach = float(np.max(psf.psf_kernel_map.geom.width.to_value("deg"))) / 2
-    return float(radius.to_value("deg")) + reach
+        return 0.0
+    if not hasattr(psf, "radial_profile"):
+        return float(np.max(psf.psf_kernel_map.geom.width.to_value("deg"))) / 2
+    rad, values = psf.radial_profile(None)
+    peak = values.max(axis=1, keepdims=True)
+    return float(np.max(np.where(values > 1e-3 * peak, rad, 0.0)))
 
 
 def available_memory() -> int | None:
