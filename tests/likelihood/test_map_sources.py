@@ -82,6 +82,21 @@ def test_no_flux_is_lost(shape: str, psf: float | None, free: bool) -> None:
     assert_allclose(counts.sum(axis=(1, 2)), flux() * AREA_TIME, rtol=1e-3)
 
 
+@pytest.mark.parametrize("sigma", [1e-3, 1e-5, 0.0])
+def test_shape_that_shrinks_to_nothing(sigma: float) -> None:
+    """Far below the distance of the points at which it is evaluated a source still has all its flux."""
+    model = source("gauss", sigma=sigma)
+    assert_allclose(signal(model).sum(axis=(1, 2)), flux() * AREA_TIME, rtol=1e-3)
+    model.spatial_model.sigma.value = 0.2
+    likelihood = bind([dataset([model, background()], edisp=False)])
+    theta = likelihood.theta
+    theta[likelihood.column(model.spatial_model.sigma)] = sigma / 0.2
+    value, gradient = likelihood.value_and_gradient(theta)
+    assert np.all(np.isfinite([value, *gradient]))
+    wide = likelihood.npred()[0].sum()
+    assert_allclose(likelihood.npred(theta)[0].sum(), wide, rtol=0.02)
+
+
 @pytest.mark.parametrize(("lon", "lat"), [(0.0, 0.0), (0.05, 0.05), (0.031, -0.074), (1.13, 0.97)])
 @pytest.mark.parametrize("sigma", [0.3, 0.12, 0.05, 0.02])
 def test_exact_psf(sigma: float, lon: float, lat: float) -> None:

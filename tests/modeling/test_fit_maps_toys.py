@@ -90,7 +90,7 @@ def test_longitude_crosses_zero(start: float) -> None:
 )
 def test_fit_follows_a_source(shape: str, distance: float) -> None:
     """From far away: pixels on which the source is computed are cut out again where it goes."""
-    values = {"sigma": 0.2} if shape == "gauss" else {}
+    values: dict[str, Any] = {"sigma": 0.2} if shape == "gauss" else {}
     model = source(shape, lon_0=0.02, lat_0=-0.03, **values)
     toy = dataset([model, background()], geom=image((6.0, 5.0)), edisp=False, psf=0.3, seed=2)
     spatial = model.spatial_model

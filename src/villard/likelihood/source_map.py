@@ -149,7 +149,23 @@ class SourceMap:
         flux = density * area / self.factor**2
         # A shape that lies wholly on the cells has all its flux, whatever its edges do to the sum.
         total = jnp.sum(flux)
-        return jnp.where(arrays["whole"], flux / jnp.where(total > 0, total, 1.0), flux)
+        whole = flux / jnp.where(total > 0, total, 1.0)
+        if self.spatial.position is not None:
+            # One that has shrunk to nothing between the points is a point.
+            whole = jnp.where(total > 0, whole, self._cells_at(values, arrays))
+        return jnp.where(arrays["whole"], whole, flux)
+
+    def _cells_at(self, values: Any, arrays: dict[str, Any]) -> Any:
+        """Shares that the cells have in a point at the position of a shape, which sum to 1."""
+        assert self.spatial is not None
+        assert self.spatial.position is not None
+        lon, lat = (values[i] for i in self.spatial.position)
+        pixel = pixel_of(unit_vector(lon, lat, jnp), arrays["to_pixel"], arrays["basis"], jnp)
+        across, up = (
+            jnp.maximum(1 - jnp.abs((at + 0.5) * self.factor - 0.5 - jnp.arange(n * self.factor)), 0.0)
+            for at, n in zip(pixel, self.shape[::-1], strict=True)
+        )
+        return up[:, None] * across
 
     def _convolve(self, image: Any, arrays: dict[str, Any]) -> Any:
         if self.fft_shape is None:
