@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 SOFTNESS = 0.1
 #: Sizes of cutouts are multiples of this, so that sources share compiled functions.
 _STEP = 16
+#: Share of a PSF at which it is cut: that of Gammapy's kernels, and one that keeps pixels right to 0.1 %.
+_CONTAINMENT = {"kernel": 0.999, "exact": 0.9995}
 #: Extent that a fit may give a source, relative to the one it starts with.
 _GROWTH = 1.5
 #: Largest number of cells per pixel and direction.
@@ -187,7 +189,8 @@ class _Psf:
         values, covered = _at_true_energies(measurement, psf.energy_axis_true, values)
         key = ("psf", values.tobytes())
         if key not in measurement._sources:
-            measurement._sources[key] = make_psf_profiles(rad, values, measurement.name)
+            containment = _CONTAINMENT[measurement.psf_method]
+            measurement._sources[key] = make_psf_profiles(rad, values, measurement.name, containment)
         return cls(measurement._sources[key], None, covered)
 
     def radius(self, measurement: "MapMeasurement") -> float:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from villard.exceptions import ModelError
 from villard.modeling.minimizers import Outcome
 
 __all__ = ["follow_sources"]
@@ -23,7 +24,12 @@ def follow_sources(likelihood: Any, outcome: Outcome) -> None:
         Where a minimiser ended; changed in place.
     """
     for _ in range(_MOST_CUTOUTS):
-        if not np.all(np.isfinite(outcome.theta)) or not likelihood.recut(outcome.theta):
+        try:
+            if not np.all(np.isfinite(outcome.theta)) or not likelihood.recut(outcome.theta):
+                return
+        except ModelError as error:
+            # A source has left the map.
+            outcome.success, outcome.message = False, str(error)
             return
         solution = likelihood.minimize(outcome.theta)
         outcome.theta, outcome.stat, outcome.edm = solution.theta, solution.value, solution.edm
