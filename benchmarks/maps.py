@@ -19,7 +19,7 @@ CASES = {
     "c": "3FHL: 14 sources, norms free",
     "d": "3FHL: 14 sources, norms and indices free",
     "e": "CTA cube: free position, cutoff, background norm",
-    "f": "TS map, 240 x 120 pixels",
+    "f": "3FHL: TS map, 400 x 200 pixels",
 }
 
 

@@ -178,9 +178,8 @@ def run_fit(case):
 
 
 def run_ts_map():
-    """Map the test statistic of a point source in the region of interest, energies added up."""
-    dataset = region_of_interest()
-    dataset.models = module("modeling.models").Models(diffuse())
+    """Map the test statistic of a point source in the whole 3FHL cube, energies added up."""
+    dataset = fermi()
     source = galactic_centre(False)
     source.spectral_model.index.value = 2.0
     estimator = module("estimators").TSMapEstimator(source, kernel_width=1 * u.deg)

@@ -41,6 +41,7 @@ class BlockStructure:
     groups: tuple[tuple[Hashable, int], ...]
     shapes: tuple[Hashable, ...] = ()
     local: tuple[Hashable, ...] = ()
+    compressed: bool = False
 
 
 @dataclass
@@ -252,6 +253,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
             tuple(structure),
             tuple(_shape_key(f) for f in functions),
             tuple(f.key for f in local_functions),
+            isinstance(members[0], CompressedMeasurement),
         ),
         tuple(group["pure"] for group in groups),
         {},

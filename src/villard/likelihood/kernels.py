@@ -90,6 +90,7 @@ class Kernels:
         self._blocks = [
             (b.structure.statistic, b.structure.groups, b.pures, b.shapes, b.local) for b in binding.blocks
         ]
+        self._compressed = [b.structure.compressed for b in binding.blocks]
         self._priors = [prior for prior, _, _ in binding.priors]
         self.value_and_gradient = jax.jit(self._value_and_gradient)
         self.fisher = jax.jit(self._packed_fisher)
@@ -203,13 +204,16 @@ class Kernels:
         full = self.parameters(theta, data)
         value, gradient, curvature = self._prior_terms(theta, data)
         fisher = jnp.diag(jnp.maximum(curvature, 0.0))
-        for block, structure in zip(data["blocks"], self._blocks, strict=True):
+        blocks = zip(data["blocks"], self._blocks, self._compressed, strict=True)
+        for block, structure, compressed in blocks:
             statistic = STATISTICS[structure[0]]
             mu, jacobian = self._prediction(block, structure, full, data)
             stat, first, second = statistic.derivatives(mu, block["data"])
             expected = _expected_curvature(statistic, mu, block["data"])
             mask = block["mask"]
-            weight = jnp.where(far, expected, jnp.maximum(second, _EXPECTED_SHARE * expected))
+            # Where bins without counts are summed up, the expected curvature lacks theirs.
+            distant = jnp.maximum(second, expected) if compressed else expected
+            weight = jnp.where(far, distant, jnp.maximum(second, _EXPECTED_SHARE * expected))
             weight = jnp.where(mask, weight, 0.0)
             value = value + jnp.sum(jnp.where(mask, stat, 0.0))
             gradient = gradient + jacobian.gradient(jnp.where(mask, first, 0.0), theta.shape[0])

@@ -36,6 +36,8 @@ Array = NDArray[np.float64]
 DEFAULT_TOL = 1e-8
 #: Fisher scoring that hasn't converged after so many evaluations creeps: the exact Hessian does better.
 _FISHER_ITERATIONS = 100
+#: Distance to the minimum at which a fit to softened point sources has served.
+_SOFT_TOL = 1e-2
 _NO_TRACE: Array = np.zeros((0, 0))
 
 
@@ -106,6 +108,26 @@ class Likelihood:
     @cached_property
     def _device_data(self) -> dict[str, Any]:
         return jax.device_put(self.data)
+
+    @cached_property
+    def _soft_data(self) -> dict[str, Any] | None:
+        """The data, with point sources spread more widely; `None` if there is none with a free position.
+
+        Where a point source crosses the centre of a pixel its likelihood has a corner, which may be a
+        minimum. Spread over three pixels it has none, and its minimum is a start in the right pixel.
+        """
+        blocks, found = [], False
+        for block in self._device_data["blocks"]:
+            groups = []
+            for group in block["shapes"]:
+                source = group["source"]
+                if "softness" in source["map"]:
+                    found = True
+                    softness = np.ones_like(source["map"]["softness"])
+                    source = {**source, "map": {**source["map"], "softness": softness}}
+                groups.append({**group, "source": source})
+            blocks.append({**block, "shapes": groups})
+        return {**self._device_data, "blocks": blocks} if found else None
 
     @property
     def n_free(self) -> int:
@@ -203,6 +225,7 @@ class Likelihood:
         """Minimise by damped Fisher scoring within the parameters' limits.
 
         Where it creeps, because parameters are nearly degenerate, it is finished with the exact Hessian.
+        Point sources with a free position on maps are first fitted with softened positions.
 
         Parameters
         ----------
@@ -227,16 +250,21 @@ class Likelihood:
         bounds = self.bounds
         first = min(max_iter, _FISHER_ITERATIONS)
         function = _solver(self._kernels, _FISHER_ITERATIONS if trace else 0)
+        n, before = self.n_free, 0
+        if self._soft_data is not None:
+            result = function(theta, *bounds, active, max(tol, _SOFT_TOL), first, self._soft_data)
+            packed = np.asarray(result[0])
+            before = int(packed[2 * n + 3])
+            theta = packed[:n] if np.all(np.isfinite(packed[: 2 * n + 1])) else theta
         result = function(theta, *bounds, active, tol, first, self._device_data)
         packed, record = np.asarray(result[0]), np.asarray(result[1])
-        n = self.n_free
         solution = Solution(
             packed[:n],
             float(packed[2 * n]),
             packed[n : 2 * n],
             float(packed[2 * n + 1]),
             SolverStatus(int(packed[2 * n + 2])),
-            int(packed[2 * n + 3]),
+            before + int(packed[2 * n + 3]),
             record[: int(packed[2 * n + 3])],
         )
         left = max_iter - solution.nfev
@@ -386,7 +414,8 @@ class Likelihood:
         finally:
             for parameter, value in zip(self.parameters, before, strict=True):
                 parameter.value = value
-        self.__dict__.pop("_device_data", None)
+        for name in ("_device_data", "_soft_data"):
+            self.__dict__.pop(name, None)
         return True
 
     def check_free(self) -> None:
