@@ -91,34 +91,29 @@ def test_point_source_and_background(fitted: Any) -> None:
     check_values(dataset.models, positions, pull=0.02, error=0.02)
 
 
-def test_errors_of_minuit(fitted: Any) -> None:
+def test_errors_are_those_of_the_statistic(fitted: Any) -> None:
     """Gammapy's errors of index and amplitude are those that MIGRAD ends with, 15 % too large.
 
-    MINUIT's HESSE at the same minimum, and strategy 2, agree with the exact Hessian.
+    Central differences of the statistic give ours; so do those of Gammapy's own, 0.1033 to 0.1038.
     """
-    from iminuit import Minuit
-
     dataset, _ = fitted
     likelihood = bind([dataset])
-    names = [p.name for p in likelihood.parameters]
-    ours = {p.name: p.error for p in likelihood.parameters}
+    ours = np.array([p.error for p in likelihood.parameters])
+    sigma, n = ours / np.abs(likelihood.to_values(np.ones(len(ours)))), len(ours)
+
+    def difference(i: int, j: int, step: float = 0.1) -> float:
+        first, second = np.eye(n)[i] * sigma * step, np.eye(n)[j] * sigma * step
+        signs = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+        total = sum(s * likelihood.stat(likelihood.theta + a * first + b * second) for a, b, s in signs)
+        return float(total) / (4 * step**2)
+
+    hessian = np.array([[difference(i, j) for j in range(n)] for i in range(n)])
+    errors = np.sqrt(2 * np.diag(np.linalg.inv(hessian)))
+    assert_allclose(errors, 1.0, rtol=0.02)
     reference = expected("map3d.fermi.A point+background norm")
-
-    def errors(strategy: int, hesse: bool) -> dict[str, float]:
-        minuit = Minuit(likelihood.stat, likelihood.theta)
-        minuit.errordef, minuit.strategy = 1, strategy
-        minuit.migrad()
-        if hesse:
-            minuit.hesse()
-        return dict(zip(names, likelihood.to_values(np.asarray(minuit.errors)), strict=True))
-
-    first = errors(strategy=1, hesse=False)
-    for name in ("index", "amplitude"):
-        assert_allclose(first[name], reference[f"source-gc.{name}"][1], rtol=0.02)
-        assert 0.85 < ours[name] / first[name] < 0.89
-    for other in (errors(strategy=1, hesse=True), errors(strategy=2, hesse=True)):
-        for name in ("index", "amplitude", "lon_0", "lat_0", "norm"):
-            assert_allclose(other[name], ours[name], rtol=0.01)
+    for parameter in likelihood.parameters:
+        if parameter.name in ("index", "amplitude"):
+            assert 0.85 < parameter.error / reference[f"source-gc.{parameter.name}"][1] < 0.89
 
 
 def test_one_call(fermi: MapDataset, fitted: Any) -> None:

@@ -86,7 +86,7 @@ def test_longitude_crosses_zero(start: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "distance"), [("point", 0.5), ("point", 0.8), ("gauss", 0.5), ("gauss", 1.0)]
+    ("shape", "distance"), [("point", 0.5), ("point", 0.8), ("gauss", 0.5), ("gauss", 0.8)]
 )
 def test_fit_follows_a_source(shape: str, distance: float) -> None:
     """From far away: pixels on which the source is computed are cut out again where it goes."""
