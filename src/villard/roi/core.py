@@ -1,0 +1,153 @@
+"""The region of interest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import astropy.units as u
+import numpy as np
+
+from villard.datasets import Datasets
+from villard.exceptions import DataError
+from villard.modeling.models import Models
+from villard.modeling.parameter import Parameters
+from villard.roi.source import Source, find_source
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+    from villard.maps import WcsGeom
+
+__all__ = ["ROI"]
+
+
+class ROI:
+    """A region of the sky in one or several cubes of counts, and the sources in it.
+
+    The cubes ("components", such as the PSF classes of Fermi-LAT data) share the sources. Sources are
+    ordered by their distance from the centre, diffuse emission is last.
+
+    Parameters
+    ----------
+    datasets : `~villard.datasets.Datasets`, list of datasets or dataset
+        Cubes.
+    models : `~villard.modeling.models.Models` or list of models, optional
+        Sources; those that the datasets have by default.
+    config : `~villard.roi.ROIConfig`, optional
+        Configuration; default settings without it.
+    skydir : `~astropy.coordinates.SkyCoord`, optional
+        Centre; that of the first cube by default.
+    catalog : dict, optional
+        Entries of catalogues by the names of sources.
+
+    Examples
+    --------
+    >>> from villard.maps import MapAxis, WcsGeom
+    >>> from villard.datasets import MapDataset
+    >>> from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+    >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
+    >>> geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, width=1, axes=[axis])
+    >>> dataset = MapDataset.create(geom, name="cube")
+    >>> place = PointSpatialModel(lon_0="0.1 deg", lat_0="0 deg", frame="galactic")
+    >>> roi = ROI(dataset, [SkyModel(PowerLawSpectralModel(), place, name="PSR B1259-63")])
+    >>> roi["psrb1259-63"].name
+    'PSR B1259-63'
+    """
+
+    def __init__(
+        self,
+        datasets: Any,
+        models: Any = None,
+        config: Any = None,
+        skydir: SkyCoord | None = None,
+        catalog: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.datasets = datasets if isinstance(datasets, Datasets) else Datasets(datasets)
+        if not len(self.datasets):
+            raise DataError("ROI: expected at least one dataset, found none")
+        self.config = config
+        self.locked: set[tuple[str, str]] = set()
+        self._skydir = self.geom.center_skydir if skydir is None else skydir
+        self._sources: list[Source] = []
+        self._set_models(self.datasets.models if models is None else models, catalog or {})
+
+    @classmethod
+    def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any]) -> Self:
+        """Make a region of interest as a configuration says.
+
+        Parameters
+        ----------
+        config : path or dict
+            YAML file or its content.
+        """
+        from villard.roi.inputs import build
+
+        return cls(**build(config))
+
+    # Models
+
+    def _set_models(self, models: Any, catalog: Mapping[str, Mapping[str, Any]]) -> None:
+        """Order models, give them to the datasets, and make the list of sources anew."""
+        known = {id(s.model): s for s in self._sources}
+        sources = [known.get(id(m)) or Source(m, self._skydir, catalog.get(m.name)) for m in Models(models)]
+        self._sources = sorted(sources, key=lambda source: (source.is_diffuse, source.offset))
+        self.models = Models([source.model for source in self._sources])
+        self.datasets.models = self.models
+
+    @property
+    def sources(self) -> list[Source]:
+        """Sources by their distance from the centre, diffuse emission last."""
+        return list(self._sources)
+
+    def __getitem__(self, name: str) -> Source:
+        return find_source(self._sources, name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in source.names for source in self._sources)
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @property
+    def parameters(self) -> Parameters:
+        """All parameters of all sources, in their order."""
+        return self.models.parameters
+
+    # Data
+
+    @property
+    def geom(self) -> WcsGeom:
+        """Geometry of the first cube."""
+        return self.datasets[0].geom
+
+    @property
+    def skydir(self) -> SkyCoord:
+        """Centre of the region."""
+        return self._skydir
+
+    @property
+    def energy_edges(self) -> u.Quantity:
+        """Edges of the bins of energy of the first cube."""
+        return self.geom.axes["energy"].edges
+
+    @property
+    def energy_bounds(self) -> u.Quantity:
+        """Lowest and highest energy of all cubes."""
+        edges = [dataset.geom.axes["energy"].edges for dataset in self.datasets]
+        unit = edges[0].unit
+        low = min(e[0].to_value(unit) for e in edges)
+        high = max(e[-1].to_value(unit) for e in edges)
+        return u.Quantity(np.array([low, high]), unit)
+
+    @property
+    def loglike(self) -> float:
+        """Natural logarithm of the likelihood at the present values, without ln n!, with priors."""
+        return -0.5 * float(self.datasets.stat_sum())
+
+    def __repr__(self) -> str:
+        return f"ROI(datasets={self.datasets.names}, sources={len(self)})"

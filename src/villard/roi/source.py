@@ -1,0 +1,216 @@
+"""One source of a region of interest: its model, its entry of a catalogue, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from villard.exceptions import ModelError
+from villard.utils.names import nearest
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+__all__ = ["Source", "SourceKeyError", "find_source", "normalised"]
+
+#: Columns of catalogues by whose entries a source may be called, besides its name.
+ASSOCIATION_COLUMNS = (
+    "ASSOC1",
+    "ASSOC2",
+    "ASSOC_GAM",
+    "ASSOC_GAM1",
+    "ASSOC_GAM2",
+    "ASSOC_GAM3",
+    "ASSOC_FGL",
+    "ASSOC_FHL",
+    "ASSOC_TEV",
+    "0FGL_Name",
+    "1FGL_Name",
+    "2FGL_Name",
+    "3FGL_Name",
+    "1FHL_Name",
+    "2FHL_Name",
+    "3FHL_Name",
+    "Source_Name",
+    "Extended_Source_Name",
+    "common_name",
+    "Gamma_Ray_Association",
+)
+_ATTRIBUTES = ("name", "model", "skydir", "offset", "is_diffuse", "extended", "associations", "free")
+
+
+class SourceKeyError(ModelError, KeyError):
+    """Something is asked of a source that isn't known of it."""
+
+    def __str__(self) -> str:
+        # KeyError would print the message as a quoted string.
+        return str(self.args[0])
+
+
+class Source:
+    """A source of a region of interest.
+
+    ``source[key]`` gives, by its key, a result (``"ts"``, ``"npred"``, ``"flux"``, …), an attribute or a
+    column of the catalogue.
+
+    Parameters
+    ----------
+    model : `~villard.modeling.models.SkyModel` or another model with a name
+        Model.
+    center : `~astropy.coordinates.SkyCoord`
+        Direction from which `offset` counts.
+    catalog : dict, optional
+        Entry of the catalogue.
+
+    Examples
+    --------
+    >>> from astropy.coordinates import SkyCoord
+    >>> from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+    >>> place = PointSpatialModel(lon_0="1 deg", lat_0="0 deg", frame="galactic")
+    >>> model = SkyModel(PowerLawSpectralModel(), place, name="3FHL J1748.1-2903")
+    >>> source = Source(model, SkyCoord(0, 0, unit="deg", frame="galactic"), {"ASSOC1": "Sgr B"})
+    >>> round(source.offset, 9), source.associations
+    (1.0, ['Sgr B'])
+    >>> source["npred"]
+    nan
+    >>> source["npread"]
+    Traceback (most recent call last):
+        ...
+    villard.roi.source.SourceKeyError: Source '3FHL J1748.1-2903' has no 'npread'. Did you mean 'npred'?
+    """
+
+    def __init__(self, model: Any, center: SkyCoord, catalog: Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self.catalog: dict[str, Any] = dict(catalog or {})
+        self.results: dict[str, Any] = {"ts": np.nan, "npred": np.nan, "npred_wt": np.nan}
+        self._center = center
+
+    @property
+    def name(self) -> str:
+        """Name, that of the model."""
+        return str(self.model.name)
+
+    @property
+    def spatial_model(self) -> Any:
+        """Morphology, or `None`."""
+        return getattr(self.model, "spatial_model", None)
+
+    @property
+    def spectral_model(self) -> Any:
+        """Spectrum."""
+        return self.model.spectral_model
+
+    @property
+    def is_diffuse(self) -> bool:
+        """Whether it fills the sky: isotropic, a cube of energies and directions, or predicted counts."""
+        spatial = self.spatial_model
+        if spatial is None or _is_counts(self.model):
+            return True
+        tags = spatial.tag
+        return "const" in tags or ("template" in tags and bool(spatial.is_energy_dependent))
+
+    @property
+    def extended(self) -> bool:
+        """Whether it is extended, but not diffuse."""
+        return not self.is_diffuse and not bool(getattr(self.spatial_model, "is_point", False))
+
+    @property
+    def skydir(self) -> SkyCoord | None:
+        """Position; `None` for diffuse emission."""
+        return None if self.is_diffuse else self.model.position
+
+    @property
+    def offset(self) -> float:
+        """Distance from the centre of the region (deg); 0 for diffuse emission."""
+        position = self.skydir
+        return 0.0 if position is None else float(position.separation(self._center).deg)
+
+    @property
+    def free(self) -> bool:
+        """Whether any parameter is free."""
+        return any(not p.frozen for p in self.model.parameters)
+
+    @property
+    def associations(self) -> list[str]:
+        """Other names, from the columns of the catalogue that have such."""
+        values = (str(self.catalog.get(key, "")).strip() for key in ASSOCIATION_COLUMNS)
+        return list(dict.fromkeys(v for v in values if v not in ("", "-", "--", "None", self.name)))
+
+    @property
+    def names(self) -> list[str]:
+        """All names by which it can be called, its own first."""
+        return [self.name, *self.associations]
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.results:
+            return self.results[key]
+        if key in _ATTRIBUTES:
+            return getattr(self, key)
+        if key in self.catalog:
+            return self.catalog[key]
+        known = [*self.results, *_ATTRIBUTES, *self.catalog]
+        hint = nearest(key, known).split(" Available")[0]
+        raise SourceKeyError(f"Source {self.name!r} has no {key!r}. {hint}")
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.results or key in _ATTRIBUTES or key in self.catalog
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what ``source[key]`` gives, or ``default`` if there is no such thing."""
+        try:
+            return self[key]
+        except SourceKeyError:
+            return default
+
+    def __repr__(self) -> str:
+        kind = "diffuse" if self.is_diffuse else "extended" if self.extended else "point"
+        return f"Source(name={self.name!r}, {kind})"
+
+
+def _is_counts(model: Any) -> bool:
+    return bool(getattr(model, "is_background", False) or getattr(model, "is_npred_template", False))
+
+
+def normalised(name: str) -> str:
+    """Return a name as names are compared: without spaces, in lower case."""
+    return "".join(name.split()).lower()
+
+
+def find_source(sources: Iterable[Source], name: str) -> Source:
+    """Return the source that has a name or, if none has, an association of this name.
+
+    Case and spaces don't count.
+
+    Raises
+    ------
+    ModelError
+        If there is none, with the name that is most alike; or if several have this association.
+    """
+    sources = list(sources)
+    wanted = normalised(str(name))
+    for source in sources:
+        if normalised(source.name) == wanted:
+            return source
+    found = [s for s in sources if wanted in (normalised(a) for a in s.associations)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(
+            f"{len(found)} sources are associated with {name!r}: {', '.join(s.name for s in found)}. "
+            "Use the name of one of them"
+        )
+    raise ModelError(f"No source {name!r}. {_suggestion(name, sources)}")
+
+
+def _suggestion(name: str, sources: list[Source]) -> str:
+    import difflib
+
+    known = {normalised(alias): alias for source in sources for alias in source.names}
+    close = difflib.get_close_matches(normalised(str(name)), list(known), n=1)
+    if close:
+        return f"Did you mean {known[close[0]]!r}?"
+    names = [source.name for source in sources]
+    more = f", … ({len(names)} in all)" if len(names) > 12 else ""
+    return f"Available: {', '.join(names[:12]) or 'none'}{more}"
