@@ -1,9 +1,14 @@
-"""Measured data: the sets that come with the package and those that can be downloaded."""
+"""Measured data: events, observations, the sets that come with the package and those to download."""
 
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "EventList": "event_list",
+    "FixedPointingInfo": "pointing",
     "GTI": "gti",
+    "Observation": "observation",
+    "Observations": "observation",
+    "PointingMode": "pointing",
     "PublicData": "registry",
     "demo_path": "demo",
     "download": "registry",

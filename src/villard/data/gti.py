@@ -169,6 +169,25 @@ class GTI:
             np.concatenate([self._stop, other._stop + shift]),
         )
 
+    def select_time(self, start: Time, stop: Time) -> GTI:
+        """Return what lies between two times.
+
+        Parameters
+        ----------
+        start, stop : `~astropy.time.Time`
+            Bounds.
+
+        Examples
+        --------
+        >>> gti = GTI.create([0, 100] * u.s, [50, 200] * u.s)
+        >>> gti.select_time(gti.time_ref + 20 * u.s, gti.time_ref + 150 * u.s).time_delta
+        <Quantity [30., 50.] s>
+        """
+        low, high = (float((time - self.time_ref).to_value("s")) for time in (start, stop))
+        first, last = np.maximum(self._start, low), np.minimum(self._stop, high)
+        is_left = last > first
+        return self._new(first[is_left], last[is_left])
+
     def union(self) -> GTI:
         """Return the intervals in order of time, with those that overlap or touch joined.
 
