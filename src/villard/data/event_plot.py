@@ -22,17 +22,13 @@ __all__ = ["EventPlots"]
 class EventPlots:
     """Plots, as methods of `~villard.data.EventList`."""
 
-    energy: u.Quantity
-    radec: Any
-    meta: dict[str, Any]
-
-    def _pyplot_axes(self, ax: Axes | None) -> Axes:
+    def _pyplot_axes(self: Any, ax: Axes | None) -> Axes:
         import matplotlib.pyplot as plt
 
         return plt.gca() if ax is None else ax
 
     def plot_energy(
-        self, ax: Axes | None = None, energy_edges: u.Quantity | None = None, **kwargs: Any
+        self: Any, ax: Axes | None = None, energy_edges: u.Quantity | None = None, **kwargs: Any
     ) -> Axes:
         """Plot how many events there are in bins of energy.
 
@@ -54,25 +50,25 @@ class EventPlots:
             edges = 10 ** (np.arange(low, max(high, low + 1) + 1) / 10)
         else:
             edges = u.Quantity(energy_edges).to_value("TeV")
-        ax.hist(values, bins=edges, **({"histtype": "step"} | kwargs))
+        ax.hist(values, bins=list(edges), **_options(kwargs, {"histtype": "step"}))
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel("Energy [TeV]")
         ax.set_ylabel("Events")
         return ax
 
-    def plot_time(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    def plot_time(self: Any, ax: Axes | None = None, **kwargs: Any) -> Axes:
         """Plot how many events there are in steps of time; parameters as for `plot_energy`."""
         ax = self._pyplot_axes(ax)
-        seconds = self._seconds().value  # type: ignore[attr-defined]
+        seconds = self._seconds().value
         start = seconds.min() if len(seconds) else 0.0
-        ax.hist(seconds - start, **({"bins": 20, "histtype": "step"} | kwargs))
+        ax.hist(seconds - start, **_options(kwargs, {"bins": 20, "histtype": "step"}))
         ax.set_xlabel("Time after the first event [s]")
         ax.set_ylabel("Events")
         return ax
 
     def plot_offset2_distribution(
-        self, ax: Axes | None = None, center: SkyCoord | None = None, **kwargs: Any
+        self: Any, ax: Axes | None = None, center: SkyCoord | None = None, **kwargs: Any
     ) -> Axes:
         """Plot how many events there are in steps of the squared angle to a direction.
 
@@ -86,15 +82,15 @@ class EventPlots:
             For `~matplotlib.axes.Axes.hist`.
         """
         ax = self._pyplot_axes(ax)
-        center = self.pointing_radec if center is None else center  # type: ignore[attr-defined]
+        center = self.pointing_radec if center is None else center
         squared = self.radec.separation(center).deg ** 2
-        ax.hist(squared, **({"bins": 30, "histtype": "step"} | kwargs))
+        ax.hist(squared, **_options(kwargs, {"bins": 30, "histtype": "step"}))
         ax.set_xlabel("Offset$^2$ [deg$^2$]")
         ax.set_ylabel("Events")
         return ax
 
     def plot_energy_offset(
-        self, ax: Axes | None = None, center: SkyCoord | None = None, **kwargs: Any
+        self: Any, ax: Axes | None = None, center: SkyCoord | None = None, **kwargs: Any
     ) -> Axes:
         """Plot how many events there are in bins of energy and angle to a direction.
 
@@ -106,7 +102,7 @@ class EventPlots:
             For `~matplotlib.axes.Axes.pcolormesh`.
         """
         ax = self._pyplot_axes(ax)
-        center = self.pointing_radec if center is None else center  # type: ignore[attr-defined]
+        center = self.pointing_radec if center is None else center
         energy, offset = self.energy.to_value("TeV"), self.radec.separation(center).deg
         if not len(energy):
             raise DataError("EventList: there are no events to plot")
@@ -118,7 +114,7 @@ class EventPlots:
         ax.set_ylabel("Offset [deg]")
         return ax
 
-    def to_image(self, width: u.Quantity | None = None, binsz: u.Quantity | None = None) -> WcsNDMap:
+    def to_image(self: Any, width: u.Quantity | None = None, binsz: u.Quantity | None = None) -> WcsNDMap:
         """Return an image of the numbers of events.
 
         Parameters
@@ -138,19 +134,19 @@ class EventPlots:
         image.fill_by_coord({"skycoord": self.radec})
         return image
 
-    def _center(self) -> SkyCoord:
+    def _center(self: Any) -> SkyCoord:
         """Return the pointing or, where there is none, the mean of the events' directions."""
         from astropy.coordinates import SkyCoord
 
         try:
-            return self.pointing_radec  # type: ignore[attr-defined, no-any-return]
+            return self.pointing_radec
         except DataError:
             if not len(self.energy):
                 raise
             mean = SkyCoord(self.radec.cartesian.mean(), frame="icrs").spherical
             return SkyCoord(mean.lon, mean.lat, frame="icrs")
 
-    def plot_image(self, ax: Axes | None = None, width: u.Quantity | None = None, **kwargs: Any) -> Axes:
+    def plot_image(self: Any, ax: Axes | None = None, width: u.Quantity | None = None, **kwargs: Any) -> Axes:
         """Plot an image of the numbers of events, smoothed a little.
 
         Parameters
@@ -163,9 +159,11 @@ class EventPlots:
             For `~villard.maps.WcsNDMap.plot`.
         """
         image = self.to_image(width)
-        return image.smooth(1.0 * image.geom.pixel_scales[0]).plot(ax=ax, **({"stretch": "sqrt"} | kwargs))
+        return image.smooth(1.0 * image.geom.pixel_scales[0]).plot(
+            ax=ax, **_options(kwargs, {"stretch": "sqrt"})
+        )
 
-    def peek(self, figsize: tuple[float, float] = (11, 8)) -> Figure:
+    def peek(self: Any, figsize: tuple[float, float] = (11, 8)) -> Figure:
         """Plot energies, directions, offsets and times.
 
         Parameters
@@ -181,8 +179,12 @@ class EventPlots:
         self.plot_image(figure.add_subplot(2, 2, 2, projection=image.geom.wcs))
         self.plot_offset2_distribution(figure.add_subplot(2, 2, 3), center=self._center())
         last = figure.add_subplot(2, 2, 4)
-        if "TIME" in self.table.colnames:  # type: ignore[attr-defined]
+        if "TIME" in self.table.colnames:
             self.plot_time(last)
         else:
             self.plot_energy_offset(last, center=self._center())
         return figure
+
+
+def _options(given: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    return default | given

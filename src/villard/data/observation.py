@@ -78,7 +78,9 @@ class Observation:
         self.meta = dict(meta or {})
         self._parts: dict[str, Any] = {"events": events, "gti": gti}
         self._parts |= {"aeff": aeff, "edisp": edisp, "psf": psf, "bkg": bkg, "rad_max": rad_max}
-        self._pointing = None if pointing is None else FixedPointingInfo.from_any(pointing, str(self))
+        self._pointing = (
+            None if pointing is None else FixedPointingInfo.from_any(pointing, f"Observation {obs_id}")
+        )
         self._location = location
         if deadtime_fraction is not None and not 0 <= deadtime_fraction < 1:
             raise DataError(
@@ -233,7 +235,7 @@ class Observation:
     @property
     def events(self) -> EventList:
         """Events, or `None`."""
-        return self._part("events")  # type: ignore[no-any-return]
+        return self._part("events")
 
     @events.setter
     def events(self, value: EventList | None) -> None:
@@ -242,7 +244,7 @@ class Observation:
     @property
     def gti(self) -> GTI:
         """Good time intervals, or `None`."""
-        return self._part("gti")  # type: ignore[no-any-return]
+        return self._part("gti")
 
     @property
     def aeff(self) -> Any:
@@ -367,8 +369,8 @@ class Observation:
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DataError(
-                f"Observation {self.obs_id}: the fraction of dead time isn't known, there is no keyword DEADC; "
-                "pass deadtime_fraction"
+                f"Observation {self.obs_id}: the fraction of dead time isn't known, there is no "
+                "keyword DEADC; pass deadtime_fraction"
             ) from error
         if not 0 < alive <= 1:
             raise DataError(f"Observation {self.obs_id}: expected DEADC between 0 and 1, found {alive}")
