@@ -16,8 +16,10 @@ __all__ = ["integrate_kernel", "kernel_transform", "padded_kernel", "quadrature_
 
 Array = NDArray[np.float64]
 
-#: Points per pixel and direction at which the method "kernel" samples a PSF.
-_SAMPLES = 4
+#: Points per radius of 68 % containment at which the method "kernel" samples a PSF.
+_SAMPLES = 6
+#: Most points per pixel and direction at which it does.
+_MAX_SAMPLES = 4
 #: Half width, in pixels, of the finer grid in the middle of a PSF that is narrower than a pixel.
 _CORE = 4
 
@@ -151,7 +153,7 @@ def _kernel_at(measurement: "MapMeasurement", profiles: PSFProfiles, cutout: Cut
     )
     if key not in measurement._sources:
         if measurement.psf_method == "kernel" and factor == 1:
-            kernel = _sample_kernel(profiles, corners, center)
+            kernel = _sample_kernel(profiles, corners, center, size)
         else:
             kernel = integrate_kernel(profiles.splines, corners, area, center, profiles.core / size)
         total = kernel.sum(axis=(1, 2), keepdims=True)
@@ -159,19 +161,26 @@ def _kernel_at(measurement: "MapMeasurement", profiles: PSFProfiles, cutout: Cut
     return np.asarray(measurement._sources[key])
 
 
-def _sample_kernel(profiles: PSFProfiles, corners: Array, center: Array) -> Array:
-    """Mean of a PSF at 4 × 4 points of each pixel, as in Gammapy, shape (n_energies, n_y, n_x)."""
-    t = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
-    total = np.zeros((len(profiles.values), corners.shape[0] - 1, corners.shape[1] - 1))
-    for a in t:
-        rows = corners[:-1] * (1 - a) + corners[1:] * a
-        for b in t:
-            point = rows[:, :-1] * (1 - b) + rows[:, 1:] * b
-            distance = np.linalg.norm(point - center, axis=-1)
-            r = np.degrees(2 * np.arcsin(np.minimum(distance / 2, 1)))
-            for image, values in zip(total, profiles.values, strict=True):
-                image += np.interp(r, profiles.rad, values, right=0.0)
-    return total
+def _sample_kernel(profiles: PSFProfiles, corners: Array, center: Array, size: float) -> Array:
+    """Mean of a PSF at points of each pixel, as in Gammapy, shape (n_energies, n_y, n_x).
+
+    The narrower the PSF of an energy, the more points a pixel gets.
+    """
+    kernel = np.zeros((len(profiles.values), corners.shape[0] - 1, corners.shape[1] - 1))
+    with np.errstate(divide="ignore"):
+        samples = np.clip(np.ceil(_SAMPLES * size / profiles.radius_68), 1, _MAX_SAMPLES).astype(int)
+    for n in np.unique(samples):
+        chosen = np.flatnonzero(samples == n)
+        t = (np.arange(n) + 0.5) / n
+        for a in t:
+            rows = corners[:-1] * (1 - a) + corners[1:] * a
+            for b in t:
+                point = rows[:, :-1] * (1 - b) + rows[:, 1:] * b
+                distance = np.linalg.norm(point - center, axis=-1)
+                r = np.degrees(2 * np.arcsin(np.minimum(distance / 2, 1)))
+                for i in chosen:
+                    kernel[i] += np.interp(r, profiles.rad, profiles.values[i], right=0.0)
+    return kernel
 
 
 def _corners_around(measurement: "MapMeasurement", cutout: Cutout, factor: int, radius: float) -> Array:

@@ -66,6 +66,8 @@ class PSFProfiles:
         Radius that contains the asked share of the flux at each energy, the largest, in deg.
     core : float
         Smallest radius that contains 39 % (one sigma of a Gaussian) at an energy, in deg.
+    radius_68 : array
+        Radius that contains 68 % at each energy, in deg; infinite where the PSF is zero.
     """
 
     rad: Array
@@ -73,6 +75,7 @@ class PSFProfiles:
     splines: PSFSplines
     radius_max: float
     core: float
+    radius_68: Array
 
 
 def make_psf_profiles(rad: Array, psf: Array, name: str, containment: float = 0.999) -> PSFProfiles:
@@ -110,9 +113,11 @@ def make_psf_profiles(rad: Array, psf: Array, name: str, containment: float = 0.
     used = np.flatnonzero(total > 0)
     limits = np.full(len(psf), fine[-1])
     cores = np.full(len(psf), np.inf)
+    radius_68 = np.full(len(psf), np.inf)
     for i in used:
         limits[i] = np.interp(containment, mass[i] / total[i], fine)
         cores[i] = np.interp(0.393469, mass[i] / total[i], fine)
+        radius_68[i] = np.interp(0.68, mass[i] / total[i], fine)
     radius, core = limits[used].max(), cores.min()
     knots, scale = _knots(radius, core)
     r = 2 * np.arcsin(np.sqrt(knots) / 2)
@@ -124,7 +129,12 @@ def make_psf_profiles(rad: Array, psf: Array, name: str, containment: float = 0.
     table = PSFSplines(coefficients, scale)
     splines = _normalised(table, used)
     return PSFProfiles(
-        np.asarray(rad, dtype=float), psf, splines, float(np.degrees(radius)), float(np.degrees(core))
+        rad=np.asarray(rad, dtype=float),
+        values=psf,
+        splines=splines,
+        radius_max=float(np.degrees(radius)),
+        core=float(np.degrees(core)),
+        radius_68=np.degrees(radius_68),
     )
 
 
