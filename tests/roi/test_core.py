@@ -30,7 +30,8 @@ def test_sources_are_ordered_by_distance_and_found_by_any_of_their_names(roi):
     assert [source.name for source in roi] == roi.models.names == ["B near", "A far"]
     np.testing.assert_allclose([source["offset"] for source in roi.sources], [0.1, 0.3])
     assert roi["bNEAR"] is roi["tevj1"] is roi.sources[0]
-    assert "B near" in roi and "B" not in roi
+    assert "B near" in roi
+    assert "B" not in roi
     with pytest.raises(ModelError, match="Did you mean 'B near'"):
         roi["B nar"]
     with pytest.raises(ModelError, match="2 sources are associated with 'm31': B near, A far"):
@@ -39,9 +40,14 @@ def test_sources_are_ordered_by_distance_and_found_by_any_of_their_names(roi):
 
 def test_source_gives_results_attributes_and_columns(roi):
     source = roi["A far"]
-    assert np.isnan(source["ts"]) and source["name"] == "A far" and source["ASSOC1"] == "M 31"
-    assert not source.is_diffuse and not source.extended and source.free
-    assert source.get("nothing", 3) == 3 and "nothing" not in source
+    assert np.isnan(source["ts"])
+    assert source["name"] == "A far"
+    assert source["ASSOC1"] == "M 31"
+    assert not source.is_diffuse
+    assert not source.extended
+    assert source.free
+    assert source.get("nothing", 3) == 3
+    assert "nothing" not in source
     with pytest.raises(KeyError, match="no 'offst'. Did you mean 'offset'"):
         source["offst"]
 
@@ -49,6 +55,7 @@ def test_source_gives_results_attributes_and_columns(roi):
 def test_centre_and_energies(roi):
     assert roi.skydir.separation(SkyCoord(0, 0, unit="deg", frame="galactic")).deg < 1e-9
     np.testing.assert_allclose(roi.energy_bounds.to_value("GeV"), [10, 1000])
-    assert len(roi.energy_edges) == 4 and len(roi.parameters) == 10
+    assert len(roi.energy_edges) == 4
+    assert len(roi.parameters) == 10
     with pytest.raises(DataError, match="at least one dataset"):
         ROI([], [])

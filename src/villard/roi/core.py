@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
@@ -13,6 +13,10 @@ from villard.datasets import Datasets
 from villard.exceptions import DataError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
+from villard.roi.freeing import Freeing
+from villard.roi.printing import Printing
+from villard.roi.selection import Selection
+from villard.roi.setting import Setting
 from villard.roi.source import Source, find_source
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ROI"]
 
 
-class ROI:
+class ROI(Selection, Freeing, Setting, Printing):
     """A region of the sky in one or several cubes of counts, and the sources in it.
 
     The cubes ("components", such as the PSF classes of Fermi-LAT data) share the sources. Sources are
@@ -69,6 +73,8 @@ class ROI:
             raise DataError("ROI: expected at least one dataset, found none")
         self.config = config
         self.locked: set[tuple[str, str]] = set()
+        self._scales: dict[tuple[str, str], float] = {}
+        self._zeroed: dict[str, tuple[float, float, bool]] = {}
         self._skydir = self.geom.center_skydir if skydir is None else skydir
         self._sources: list[Source] = []
         self._set_models(self.datasets.models if models is None else models, catalog or {})
@@ -95,6 +101,10 @@ class ROI:
         self._sources = sorted(sources, key=lambda source: (source.is_diffuse, source.offset))
         self.models = Models([source.model for source in self._sources])
         self.datasets.models = self.models
+        for source in self._sources:
+            # Of the values at the start: later ones would change what a bound means.
+            self.parameter_scale(source.name, self._norm_name(source.name))
+        self.update_npred([source.name for source in sources if id(source.model) not in known])
 
     @property
     def sources(self) -> list[Source]:
@@ -117,6 +127,18 @@ class ROI:
     def parameters(self) -> Parameters:
         """All parameters of all sources, in their order."""
         return self.models.parameters
+
+    def update_npred(self, names: Iterable[str] | None = None) -> None:
+        """Compute the predicted counts of sources, the results ``npred`` and ``npred_wt``.
+
+        Parameters
+        ----------
+        names : list of str, optional
+            Sources; all by default.
+        """
+        for source in self.sources if names is None else [self[name] for name in names]:
+            counts = sum((_npred(dataset, source.model) for dataset in self.datasets), np.zeros(2))
+            source.results["npred"], source.results["npred_wt"] = (float(value) for value in counts)
 
     # Data
 
@@ -151,3 +173,12 @@ class ROI:
 
     def __repr__(self) -> str:
         return f"ROI(datasets={self.datasets.names}, sources={len(self)})"
+
+
+def _npred(dataset: Any, model: Any) -> Any:
+    """Return the counts that a model predicts in the fit range of a dataset, plain and weighted."""
+    if not model.contributes_to(dataset.name):
+        return np.zeros(2)
+    measurement = dataset.measurement()
+    counts = measurement.predict(model)[measurement.mask]
+    return np.full(2, counts.sum())

@@ -209,12 +209,21 @@ def norm_parameter(model: Any) -> Parameter:
     """
     spectrum, spectral = resolve(model)
     if spectrum is not None:
-        return find_parameter(spectral, spectrum.norm)
+        return _of_table(spectrum, spectral, spectrum.norm)
     index = spectral.pure().norm_index
     if index is None:
         where = getattr(model, "name", "")
         raise ModelError(f"{where}: the spectrum {type(spectral).__name__} has no normalisation")
     return spectral.parameters[index]
+
+
+def _of_table(spectrum: Spectrum, spectral: Any, name: str) -> Parameter:
+    # By the entry itself: the part of a table that has the norm is another spectrum of gtlike.
+    entry = next(entry for entry in spectrum.parameters if entry.name == name)
+    if entry.ours is None:
+        raise ParameterError(f"{spectrum.type}: {name!r} is a constant as it is given here")
+    found: Parameter = spectral.parameters[entry.ours]
+    return found
 
 
 def shape_parameters(model: Any) -> list[Parameter]:
@@ -246,7 +255,7 @@ def index_parameters(model: Any) -> list[Parameter]:
 def _group(model: Any, which: str) -> list[Parameter]:
     spectrum, spectral = resolve(model)
     if spectrum is not None:
-        return [find_parameter(spectral, name) for name in getattr(spectrum, which)]
+        return [_of_table(spectrum, spectral, name) for name in getattr(spectrum, which)]
     norm = spectral.pure().norm_index
     free = _frozen_by_default(spectral)
     return [p for i, p in enumerate(spectral.parameters) if i != norm and not free[i]]
