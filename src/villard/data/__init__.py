@@ -3,6 +3,7 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "DataStore": "data_store",
     "EventList": "event_list",
     "FixedPointingInfo": "pointing",
     "GTI": "gti",

@@ -60,6 +60,8 @@ class FixedPointingInfo:
         if fixed_icrs is not None and (fixed_icrs.size != 1 or not np.all(np.isfinite(fixed_icrs.icrs.ra))):
             raise DataError(f"FixedPointingInfo: expected one direction, found {fixed_icrs}")
         self._icrs = None if fixed_icrs is None else fixed_icrs.icrs.reshape(())
+        #: Frame in which the direction was given, to whose coordinates fields of view are parallel.
+        self.frame = "icrs" if fixed_icrs is None else str(fixed_icrs.frame.name)
         self.fixed_altaz, self.location = fixed_altaz, location
 
     @classmethod

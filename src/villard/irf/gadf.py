@@ -49,18 +49,43 @@ _CLASSES: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     "psf_king": ("RPSF", "PSF_KING", ("PSF", "PSF_2D_KING", "PSF_KING"), ()),
     "bkg_2d": ("BKG", "BKG_2D", ("BKG", "BACKGROUND", "BKG_2D"), ("BKG",)),
     "bkg_3d": ("BKG", "BKG_3D", ("BKG", "BACKGROUND", "BKG_3D"), ("BKG", "BGD")),
+    "rad_max_2d": ("RAD_MAX", "RAD_MAX_2D", ("RAD_MAX", "RAD_MAX_2D"), ("RAD_MAX",)),
+}
+# HDUCLAS2 and HDUCLAS4 of early files, such as those of the first CTA data challenge.
+_EARLY = {
+    ("EFF_AREA", "2D"): "AEFF_2D",
+    ("RPSF", "3GAUSS"): "PSF_3GAUSS",
+    ("EDISP", "2D"): "EDISP_2D",
+    ("BKG", "2D"): "BKG_2D",
+    ("BKG", "3D"): "BKG_3D",
+    ("PSF_2D_KING", ""): "PSF_KING",
+    ("RPSF", "PSF_2D_KING"): "PSF_KING",
 }
 
 
 def find_irf_table(hdulist: fits.HDUList, tag: str, hdu: str | None, where: str) -> fits.BinTableHDU:
     """Return the extension of a name or, if there is none, the one for a class of tables."""
-    if hdu is not None:
-        return find_table(hdulist, [hdu], where)
     _, hduclas4, names, _ = _CLASSES[tag]
+    if hdu is not None:
+        table = find_table(hdulist, [hdu], where)
+        found = table_class(table)
+        if found not in ("", hduclas4):
+            raise FileFormatError(
+                f"{where}, extension {table.name}: expected a table of the class {hduclas4}, found {found}"
+            )
+        return table
     for item in hdulist:
         if str(item.header.get("HDUCLAS4", "")).strip().upper() == hduclas4:
             return item
     return find_table(hdulist, names, where)
+
+
+def table_class(table: fits.BinTableHDU) -> str:
+    """Return the class of a table (HDUCLAS4 of the present format), or nothing if it states none."""
+    hduclas2, hduclas4 = (str(table.header.get(f"HDUCLAS{i}", "")).strip().upper() for i in (2, 4))
+    known = {item[1] for item in _CLASSES.values()}
+    name = _EARLY.get((hduclas2, hduclas4), hduclas4 if hduclas4 in known else hduclas2)
+    return name if name in known else hduclas4
 
 
 def read_axes(table: fits.BinTableHDU, names: Sequence[str], where: str) -> list[MapAxis]:
