@@ -1,0 +1,313 @@
+"""Source catalogues of the Fermi-LAT collaboration."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import astropy.units as u
+import numpy as np
+
+from villard.catalog.core import SourceCatalog, SourceCatalogObject, finite
+from villard.catalog.fermi_shapes import MissingTemplateError, extended_model, template_folders
+from villard.catalog.fermi_spectra import spectrum_2fhl, spectrum_3fgl, spectrum_3fhl, spectrum_4fgl
+from villard.catalog.table import open_catalog, table_from_hdu
+from villard.exceptions import FileFormatError, ModelError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from villard.modeling.models import Models
+
+__all__ = [
+    "SourceCatalog2FHL",
+    "SourceCatalog3FGL",
+    "SourceCatalog3FHL",
+    "SourceCatalog4FGL",
+    "SourceCatalogFermi",
+    "SourceCatalogObject2FHL",
+    "SourceCatalogObject3FGL",
+    "SourceCatalogObject3FHL",
+    "SourceCatalogObject4FGL",
+    "SourceCatalogObjectFermi",
+]
+
+log = logging.getLogger(__name__)
+
+#: Half axis of the ellipse of 95 % containment of a bivariate normal distribution, in sigma.
+_R95_PER_SIGMA = 2.447746830680816
+
+
+class SourceCatalogObjectFermi(SourceCatalogObject):
+    """A source of a catalogue of the Fermi-LAT collaboration."""
+
+    catalog: Any
+
+    @property
+    def data_extended(self) -> dict[str, Any] | None:
+        """Row of the table of extended sources; `None` for a point source."""
+        name = str(self.data.get("Extended_Source_Name", "")).strip()
+        return self.catalog.extended_source(name) if name else None
+
+    @property
+    def is_pointlike(self) -> bool:
+        """Whether the source is a point."""
+        return not str(self.data.get("Extended_Source_Name", "")).strip()
+
+    def spatial_model(self) -> Any:
+        """Return the morphology: point, disk, Gaussian or template.
+
+        Raises
+        ------
+        MissingTemplateError
+            If it is a template whose file isn't there.
+        """
+        row = self.data_extended
+        if row is not None:
+            return extended_model(row, self.catalog.template_folders, self.name)
+        from villard.modeling.models import PointSpatialModel
+
+        model = PointSpatialModel(lon_0=self.data["RAJ2000"], lat_0=self.data["DEJ2000"], frame="icrs")
+        return self._with_position_errors(model)
+
+    def _with_position_errors(self, model: Any) -> Any:
+        """Set errors of the position from the ellipse of 95 % containment, projected on both axes."""
+        columns = ("Conf_95_SemiMajor", "Conf_95_SemiMinor", "Conf_95_PosAng")
+        if not all(column in self.data and finite(self.data[column]) for column in columns):
+            return model
+        major, minor, angle = (u.Quantity(self.data[column], "deg") for column in columns)
+        along, across = np.cos(angle), np.sin(angle)
+        north = np.hypot(major * along, minor * across) / _R95_PER_SIGMA
+        east = np.hypot(major * across, minor * along) / _R95_PER_SIGMA
+        model.lat_0.error = north
+        model.lon_0.error = east / np.cos(model.lat_0.quantity)
+        return model
+
+
+class SourceCatalogFermi(SourceCatalog):
+    """Base class of the catalogues of the Fermi-LAT collaboration.
+
+    Parameters
+    ----------
+    filename : str or path-like
+        FITS file; with or without ``.gz``.
+    extended_dir : str or path-like, optional
+        Archive of the templates of extended sources (its folder, or the folder ``Templates`` in it). By
+        default the folders ``Extended_*`` beside the catalogue, and that of ``$LATEXTDIR``.
+
+    Raises
+    ------
+    FileFormatError
+        If the file isn't there, or isn't this catalogue.
+    """
+
+    _default: ClassVar[str] = ""
+    _source_hdu: ClassVar[str] = "LAT_Point_Source_Catalog"
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str] | None = None,
+        extended_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        filename = self._default if filename is None else filename
+        with open_catalog(filename) as hdus:
+            names = [item.name.upper() for item in hdus]
+            wanted = self._source_hdu.upper()
+            if wanted not in names:
+                raise FileFormatError(
+                    f"{filename}: expected a table {self._source_hdu}, found {', '.join(names)}"
+                )
+            table = table_from_hdu(hdus[names.index(wanted)], str(filename))
+            self._tables = {
+                item.name: table_from_hdu(item, f"{filename}: {item.name}")
+                for item in hdus[1:]
+                if item.name.upper() not in (wanted, "GTI") and hasattr(item, "columns")
+            }
+        super().__init__(table, filename)
+        self._extended_dir = extended_dir
+
+    def _extra_table(self, name: str) -> Table:
+        for key, table in self._tables.items():
+            if key.upper() == name.upper():
+                return table
+        raise FileFormatError(f"{self._filename}: no table {name}, found {', '.join(self._tables)}")
+
+    @property
+    def extended_sources_table(self) -> Table:
+        """Table of the extended sources."""
+        return self._extra_table("ExtendedSources")
+
+    @property
+    def template_folders(self) -> list[Any]:
+        """Folders in which templates of extended sources are looked for."""
+        if "folders" not in self._cache:
+            self._cache["folders"] = template_folders(self._extended_dir, self._filename)
+        return self._cache["folders"]
+
+    def extended_source(self, name: str) -> dict[str, Any]:
+        """Return the row of an extended source.
+
+        Raises
+        ------
+        FileFormatError
+            If it isn't there.
+        """
+        table = self.extended_sources_table
+        rows = [i for i, text in enumerate(table["Source_Name"]) if str(text).strip() == name]
+        if len(rows) != 1:
+            raise FileFormatError(
+                f"{self._filename}: expected one extended source {name!r}, found {len(rows)}"
+            )
+        row: dict[str, Any] = {}
+        for key, column in table.columns.items():
+            value = column[rows[0]]
+            row[key] = u.Quantity(value, column.unit) if column.unit is not None else value
+        return row
+
+    def missing_templates(self) -> dict[str, str]:
+        """Return the sources whose templates aren't there: name of the source to the reason."""
+        missing: dict[str, str] = {}
+        extended = np.char.strip(np.asarray(self.table["Extended_Source_Name"], dtype=str)) != ""
+        for index in np.flatnonzero(extended):
+            source = self[int(index)]
+            try:
+                extended_model(source.data_extended, self.template_folders, source.name)
+            except MissingTemplateError as error:
+                missing[source.name] = str(error)
+        return missing
+
+    def to_models(self, missing_templates: str = "error", **kwargs: Any) -> Models:
+        """Return models of all sources.
+
+        Parameters
+        ----------
+        missing_templates : {"error", "skip"}
+            What happens with extended sources whose templates aren't there: an error that names them, or they
+            are left out and a warning is logged that names them.
+        **kwargs
+            For `SourceCatalogObject.sky_model` of each.
+
+        Raises
+        ------
+        MissingTemplateError
+            If templates are missing; the message names all sources concerned.
+        """
+        from villard.modeling.models import Models
+
+        if missing_templates not in ("error", "skip"):
+            raise ModelError(f"missing_templates must be 'error' or 'skip', found {missing_templates!r}")
+        models, missing = [], []
+        for source in self:
+            try:
+                models.append(source.sky_model(**kwargs))
+            except MissingTemplateError as error:
+                missing.append(str(error))
+        if missing and missing_templates == "error":
+            raise MissingTemplateError(
+                f"{len(missing)} extended sources have no template (missing_templates='skip' leaves them "
+                f"out): {'; '.join(missing)}"
+            )
+        for message in missing:
+            log.warning("Left out: %s", message)
+        return Models(models)
+
+
+class SourceCatalogObject3FGL(SourceCatalogObjectFermi):
+    """A source of 3FGL."""
+
+    def spectral_model(self) -> Any:
+        """Return the spectrum that the catalogue prefers."""
+        return spectrum_3fgl(self.data)
+
+
+class SourceCatalog3FGL(SourceCatalogFermi):
+    """Fermi-LAT four-year point source catalogue (Acero et al. 2015, ApJS 218, 23)."""
+
+    tag = "3fgl"
+    description = "LAT 4-year point source catalog"
+    source_object_class = SourceCatalogObject3FGL
+    _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psc_v16.fit.gz"
+    _source_name_alias = (
+        "Extended_Source_Name",
+        "0FGL_Name",
+        "1FGL_Name",
+        "2FGL_Name",
+        "1FHL_Name",
+        "ASSOC_TEV",
+        "ASSOC1",
+        "ASSOC2",
+    )
+    _needed = ("SpectrumType", "Pivot_Energy", "Flux_Density", "Cutoff", "Exp_Index", "Spectral_Index")
+
+
+class SourceCatalogObject4FGL(SourceCatalogObjectFermi):
+    """A source of 4FGL or FL16Y."""
+
+    def spectral_model(self) -> Any:
+        """Return the spectrum that the catalogue prefers."""
+        return spectrum_4fgl(self.data)
+
+
+class SourceCatalog4FGL(SourceCatalogFermi):
+    """Fermi-LAT catalogue 4FGL, any release up to DR4, and the FL16Y list, which has the same layout.
+
+    Abdollahi et al. 2020, ApJS 247, 33; Ballet et al. 2023, arXiv:2307.12546 (DR4).
+    """
+
+    tag = "4fgl"
+    description = "LAT 14-year point source catalog"
+    source_object_class = SourceCatalogObject4FGL
+    _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psc_v35.fit.gz"
+    _source_name_alias = (
+        "Extended_Source_Name",
+        "ASSOC_4FGL",
+        "ASSOC_FGL",
+        "ASSOC_FHL",
+        "ASSOC_GAM1",
+        "ASSOC_GAM2",
+        "ASSOC_GAM3",
+        "ASSOC_TEV",
+        "ASSOC1",
+        "ASSOC2",
+    )
+    _needed = ("SpectrumType", "Pivot_Energy", "PL_Flux_Density", "LP_Flux_Density", "PLEC_Flux_Density")
+
+
+class SourceCatalogObject3FHL(SourceCatalogObjectFermi):
+    """A source of 3FHL."""
+
+    def spectral_model(self) -> Any:
+        """Return the spectrum that the catalogue prefers."""
+        return spectrum_3fhl(self.data)
+
+
+class SourceCatalog3FHL(SourceCatalogFermi):
+    """Fermi-LAT third catalogue of hard sources, 10 GeV to 2 TeV (Ajello et al. 2017, ApJS 232, 18)."""
+
+    tag = "3fhl"
+    description = "LAT third high-energy source catalog"
+    source_object_class = SourceCatalogObject3FHL
+    _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psch_v13.fit.gz"
+    _source_name_alias = ("Extended_Source_Name", "ASSOC_GAM", "ASSOC_TEV", "ASSOC1", "ASSOC2")
+    _needed = ("SpectrumType", "Pivot_Energy", "Flux_Density", "PowerLaw_Index", "beta")
+
+
+class SourceCatalogObject2FHL(SourceCatalogObjectFermi):
+    """A source of 2FHL."""
+
+    def spectral_model(self) -> Any:
+        """Return the spectrum: a power law from 50 GeV to 2 TeV."""
+        return spectrum_2fhl(self.data)
+
+
+class SourceCatalog2FHL(SourceCatalogFermi):
+    """Fermi-LAT second catalogue of hard sources, 50 GeV to 2 TeV (Ackermann et al. 2016, ApJS 222, 5)."""
+
+    tag = "2fhl"
+    description = "LAT second high-energy source catalog"
+    source_object_class = SourceCatalogObject2FHL
+    _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psch_v09.fit.gz"
+    _source_hdu = "2FHL Source Catalog"
+    _source_name_alias = ("ASSOC", "3FGL_Name", "1FHL_Name", "TeVCat_Name")
+    _needed = ("Flux50", "Spectral_Index")

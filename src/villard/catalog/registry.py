@@ -1,0 +1,112 @@
+"""All catalogues by name, and catalogues read from files whatever they are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from villard.catalog.core import SourceCatalog
+from villard.catalog.fermi import SourceCatalog2FHL, SourceCatalog3FGL, SourceCatalog3FHL, SourceCatalog4FGL
+from villard.catalog.table import open_catalog
+from villard.exceptions import DataError, FileFormatError
+from villard.utils.names import nearest
+from villard.utils.paths import make_path
+
+__all__ = ["CATALOG_REGISTRY", "Registry", "read_catalog"]
+
+
+class Registry(list[type[SourceCatalog]]):
+    """The classes of catalogues, which are also found by their tags."""
+
+    def get_cls(self, tag: str) -> type[Any]:
+        """Return the class with this tag, or with this name of a class.
+
+        Raises
+        ------
+        DataError
+            If there is none; the message offers the nearest.
+        """
+        for cls in self:
+            if tag.lower() == cls.tag.lower() or tag == cls.__name__:
+                return cls
+        raise DataError(f"No catalogue has the tag {tag!r}. {nearest(tag, [cls.tag for cls in self])}")
+
+    def __str__(self) -> str:
+        width = max(len(cls.__name__) for cls in self)
+        lines = [f"{cls.__name__:<{width}}: {cls.tag}" for cls in self]
+        return "\n".join(["Registry", "--------", "", *lines, ""])
+
+
+CATALOG_REGISTRY = Registry([SourceCatalog3FGL, SourceCatalog4FGL, SourceCatalog2FHL, SourceCatalog3FHL])
+
+#: Names that fermipy has for catalogues, and files that they are in.
+_NAMES = {
+    "3fgl": (SourceCatalog3FGL, "gll_psc_v16.fit"),
+    "2fhl": (SourceCatalog2FHL, "gll_psch_v09.fit"),
+    "3fhl": (SourceCatalog3FHL, "gll_psch_v13.fit"),
+    "4fgl": (SourceCatalog4FGL, "gll_psc_v20.fit"),
+    "4fgl-dr2": (SourceCatalog4FGL, "gll_psc_v27.fit"),
+    "4fgl-dr3": (SourceCatalog4FGL, "gll_psc_v31.fit"),
+    "4fgl-dr4": (SourceCatalog4FGL, "gll_psc_v35.fit"),
+    "fl16y": (SourceCatalog4FGL, "gll_psc_v41.fit"),
+}
+
+
+def read_catalog(path_or_name: str | os.PathLike[str], **kwargs: Any) -> Any:
+    """Read a catalogue, whichever it is.
+
+    Parameters
+    ----------
+    path_or_name : str or path-like
+        File, or a name: "3FHL", "2FHL", "3FGL", "4FGL", "4FGL-DR2", "4FGL-DR3", "4FGL-DR4", "FL16Y" or the
+        tag of a class of `CATALOG_REGISTRY`, whose file is then expected below ``$GAMMAPY_DATA/catalogs``.
+    **kwargs
+        For the class.
+
+    Returns
+    -------
+    `SourceCatalog`
+        Catalogue.
+
+    Raises
+    ------
+    FileFormatError
+        If the file isn't there, or its layout isn't that of a known catalogue.
+
+    Examples
+    --------
+    >>> try:
+    ...     read_catalog("4FGL-DR9")
+    ... except FileFormatError as error:
+    ...     print(str(error).partition(" Available")[0])
+    Catalogue 4FGL-DR9: no such file, and no such name. Did you mean '4fgl-dr4'?
+    """
+    name = os.fspath(path_or_name)
+    if name.lower() in _NAMES:
+        cls, file = _NAMES[name.lower()]
+        return cls(f"$GAMMAPY_DATA/catalogs/fermi/{file}", **kwargs)
+    tags = {cls.tag.lower(): cls for cls in CATALOG_REGISTRY}
+    if name.lower() in tags:
+        known: Any = tags[name.lower()]
+        return known(**kwargs)
+    path = make_path(path_or_name)
+    if not path.is_file() and not path.with_name(f"{path.name}.gz").is_file():
+        hint = nearest(name.lower(), dict.fromkeys([*_NAMES, *tags]))
+        raise FileFormatError(f"Catalogue {name}: no such file, and no such name. {hint}")
+    return _class_of(name)(name, **kwargs)
+
+
+def _class_of(name: str) -> Any:
+    """Return the class whose tables and columns a file has."""
+    with open_catalog(name) as hdus:
+        found = {item.name: [c.name for c in item.columns] for item in hdus[1:] if hasattr(item, "columns")}
+    for cls in (SourceCatalog4FGL, SourceCatalog3FHL, SourceCatalog3FGL, SourceCatalog2FHL):
+        for hdu, columns in found.items():
+            needed = (cls._source_name_key, *cls._coordinates[:2], *cls._needed)
+            if hdu.upper() == cls._source_hdu.upper() and set(needed) <= set(columns):
+                return cls
+    tables = "; ".join(f"{hdu} ({', '.join(columns[:6])}, …)" for hdu, columns in found.items())
+    raise FileFormatError(
+        f"{name}: its layout isn't that of a known catalogue "
+        f"({', '.join(cls.tag for cls in CATALOG_REGISTRY)}); found the tables {tables or 'none'}"
+    )
