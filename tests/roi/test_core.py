@@ -6,7 +6,7 @@ from astropy.coordinates import SkyCoord
 
 from villard.datasets import MapDataset
 from villard.exceptions import DataError, ModelError
-from villard.maps import MapAxis, WcsGeom
+from villard.maps import MapAxis, WcsGeom, WcsNDMap
 from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
 from villard.roi import ROI
 
@@ -21,9 +21,10 @@ def roi():
     axis = MapAxis.from_energy_bounds("10 GeV", "1 TeV", nbin=3)
     geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, width=1, axes=[axis])
     catalog = {"A far": {"ASSOC1": "M 31"}, "B near": {"ASSOC1": "M 31", "ASSOC_TEV": "TeV J1"}}
-    return ROI(
-        MapDataset.create(geom, name="a"), [point("A far", 0.3), point("B near", 0.1)], catalog=catalog
-    )
+    counts = WcsNDMap(geom, data=np.ones(geom.data_shape))
+    exposure = WcsNDMap(geom.as_energy_true(), data=np.full(geom.data_shape, 1e11), unit="cm2 s")
+    dataset = MapDataset(counts=counts, exposure=exposure, name="a")
+    return ROI(dataset, [point("A far", 0.3), point("B near", 0.1)], catalog=catalog)
 
 
 def test_sources_are_ordered_by_distance_and_found_by_any_of_their_names(roi):
@@ -48,7 +49,7 @@ def test_source_gives_results_attributes_and_columns(roi):
     assert source.free
     assert source.get("nothing", 3) == 3
     assert "nothing" not in source
-    with pytest.raises(KeyError, match="no 'offst'. Did you mean 'offset'"):
+    with pytest.raises(KeyError, match=r"no 'offst'\. Did you mean 'offset'"):
         source["offst"]
 
 

@@ -18,6 +18,10 @@ from villard.maps.fits import open_fits, write_fits
 __all__ = ["gadf_from_hdulist", "kernel_hdus", "read_gadf", "read_kernel", "to_gadf", "write_gadf"]
 
 
+#: Settings of datasets and their keywords.
+_SETTINGS = {"stat_type": "STATTYPE", "psf_method": "PSFMETH"}
+
+
 def read_gadf(cls: type[Any], filename: str | os.PathLike[str], name: str | None) -> Any:
     """Read a dataset of a class from a file; see `CountsDataset.read`."""
     from villard.datasets.ogip import find_file
@@ -60,8 +64,9 @@ def gadf_from_hdulist(cls: type[Any], hdulist: fits.HDUList, name: str | None, w
         parts["gti"] = GTI.from_table_hdu(hdulist["GTI"], where)
     if "META_TABLE" in hdulist:
         parts["meta_table"] = Table.read(hdulist["META_TABLE"])
-    if "STATTYPE" in header:
-        parts["stat_type"] = str(header["STATTYPE"]).strip()
+    for key, name_in_file in _SETTINGS.items():
+        if name_in_file in header and hasattr(cls, key):
+            parts[key] = str(header[name_in_file]).strip()
     name = str(header.get("NAME", "")).strip() or None if name is None else name
     try:
         return cls(**parts, name=name)
@@ -104,7 +109,10 @@ def to_gadf(dataset: Any) -> fits.HDUList:
     """Return a dataset as FITS extensions."""
     hdulist = fits.HDUList([fits.PrimaryHDU()])
     header = hdulist[0].header
-    header["NAME"], header["STATTYPE"] = _ascii(dataset.name, dataset.name), dataset.stat_type
+    header["NAME"] = _ascii(dataset.name, dataset.name)
+    for key, name_in_file in _SETTINGS.items():
+        if hasattr(dataset, key):
+            header[name_in_file] = getattr(dataset, key)
     if np.isfinite(dataset.livetime.value):
         header["LIVETIME"] = (float(dataset.livetime.to_value("s")), "s")
     for key in (*dataset._map_names, "exposure"):

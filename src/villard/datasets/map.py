@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.datasets.counts import CountsDataset
-from villard.datasets.map_check import check_coverage, check_edisp, check_fit_range, check_psf, check_sky
+from villard.datasets.map_check import (
+    check_coverage,
+    check_edisp,
+    check_fit_range,
+    check_psf,
+    check_sky,
+    check_weighted,
+)
 from villard.datasets.map_plot import MapPlots
 from villard.datasets.map_transform import MapTransforms
 from villard.datasets.ranges import EnergyRanges
+from villard.datasets.slots import WeightsMap
 from villard.exceptions import DataError
 from villard.maps import Map, MapAxis, WcsGeom, WcsNDMap
 
@@ -67,6 +75,9 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         How sources are convolved. "kernel": as in Gammapy, with a kernel sampled at 4 × 4 points of each
         pixel; point sources are shared by the nearest pixels. "exact": the PSF is integrated over pixels,
         around the very position of a point source. With pixels much smaller than the PSF both agree.
+    weights : `~villard.maps.WcsNDMap`, optional
+        Weights of the bins in the fit statistic, which then is the sum of w × 2 (μ - n ln μ); of Fermi-LAT
+        data, to allow for what isn't known of diffuse emission. 1 by default.
 
     Raises
     ------
@@ -89,7 +100,9 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
 
     tag: ClassVar[str] = "MapDataset"
     _map_class: ClassVar[type[Map]] = WcsNDMap
+    _map_names: ClassVar[tuple[str, ...]] = (*CountsDataset._map_names, "weights")
     _irf_names: ClassVar[tuple[str, ...]] = ("psf", "edisp")
+    weights = WeightsMap("energy", "Weights of the bins in the fit statistic, or `None` for 1.")
     _psf_method: str = "kernel"
 
     def __init__(
@@ -108,11 +121,13 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         meta: Mapping[str, Any] | None = None,
         stat_type: str | None = None,
         psf_method: str = "kernel",
+        weights: WcsNDMap | None = None,
     ) -> None:
         super().__init__(name=name, models=models)
         self.stat_type = self._stat_types[0] if stat_type is None else stat_type
         self.psf_method = psf_method
         maps = {"counts": counts, "background": background, "mask_safe": mask_safe, "mask_fit": mask_fit}
+        maps["weights"] = weights
         self._set_parts(maps, exposure, {"psf": psf, "edisp": edisp}, gti, meta_table, meta)
 
     @property
@@ -125,6 +140,9 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         if value not in ("kernel", "exact"):
             raise DataError(f"Dataset {self.name!r}: psf_method {value!r}, expected 'kernel' or 'exact'")
         self._psf_method = value
+
+    def _parts(self) -> dict[str, Any]:
+        return super()._parts() | {"psf_method": self.psf_method}
 
     @classmethod
     def create(
@@ -256,6 +274,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         """
         mask, data, background = self._mask_array(), self._data_arrays(), self._background_array()
         check_fit_range(mask, data | ({} if background is None else {"background": background}), self.name)
+        check_weighted(self.weights, mask, self.name)
         if self.exposure is not None:
             check_coverage(self.exposure, self._geom, self._source_models, self.name)
         return self._record(data, mask, background)
@@ -285,6 +304,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
             background=background,
             psf_method=self.psf_method,
             gti=self.gti,
+            weights=None if self.weights is None else self.weights.data.reshape(-1).astype(float),
             _sources=kept_sources(self, (exposure, self.psf, self.edisp, self._geom, self.psf_method)),
         )
 

@@ -12,7 +12,7 @@ from villard.datasets.slots import check_axis
 from villard.exceptions import DataError
 from villard.maps import Map, MapAxes, MapAxis, WcsGeom
 
-__all__ = ["check_coverage", "check_edisp", "check_fit_range", "check_psf", "check_sky"]
+__all__ = ["check_coverage", "check_edisp", "check_fit_range", "check_psf", "check_sky", "check_weighted"]
 
 
 def check_sky(value: Map, others: Mapping[str, Map | None], where: str) -> None:
@@ -88,6 +88,12 @@ def check_fit_range(
                 f"Dataset {dataset_name!r}: {name}: expected finite values in the fit range, found "
                 f"{np.sum(bad)} that aren't, the first one in bin {int(np.argmax(bad))}"
             )
+
+
+def check_weighted(weights: Map | None, mask: NDArray[np.bool_], dataset_name: str) -> None:
+    """Raise `DataError` if no bin of the fit range has a weight above 0."""
+    if weights is not None and not np.any(weights.data.reshape(-1)[mask] > 0):
+        raise DataError(f"Dataset {dataset_name!r}: weights: all are 0 in the fit range")
 
 
 def check_coverage(exposure: Map, geom: WcsGeom, models: Iterable[Any], dataset_name: str) -> None:

@@ -45,7 +45,7 @@ def empty_parts(
     parts: dict[str, Any] = {
         name: WcsNDMap(geom, dtype=bool if name.startswith("mask") else float)
         for name in names
-        if name != "mask_fit"
+        if name not in ("mask_fit", "weights")
     }
     exposure = WcsNDMap(image.to_cube([axis_true]), unit="m2 s", meta={"livetime": 0 * u.s})
     return parts | {

@@ -79,9 +79,11 @@ class MapDatasetOnOff(OnOffCounts, MapDataset):  # type: ignore[misc]
         meta_table: Table | None = None,
         meta: Mapping[str, Any] | None = None,
         stat_type: str | None = None,
+        psf_method: str = "kernel",
     ) -> None:
         super(MapDataset, self).__init__(name=name, models=models)
         self.stat_type = self._stat_types[0] if stat_type is None else stat_type
+        self.psf_method = psf_method
         maps = {"counts": counts, "mask_safe": mask_safe, "mask_fit": mask_fit}
         self._set_parts(maps, exposure, {"psf": psf, "edisp": edisp}, gti, meta_table, meta)
         self._set_off(counts_off, acceptance, acceptance_off)

@@ -22,7 +22,8 @@ def spectrum_parts(dataset: Any, on_region: Any, containment_correction: bool) -
         raise DataError(f"{where}: expected a region")
     inside = _inside(dataset._geom, region, where)
     parts = dataset._parts()
-    parts.pop("psf", None)
+    for key in ("psf", "psf_method", "weights"):
+        parts.pop(key, None)
     arrays = dataset._regrouped(
         lambda data: data[:, inside].sum(axis=1).reshape(-1, 1, 1),
         lambda mask: mask[:, inside].any(axis=1).reshape(-1, 1, 1),

@@ -193,6 +193,8 @@ class OnOffCounts:
         """Make an on/off dataset of one with a background, which by default gives the off counts."""
         parts = dataset._parts()
         background = parts.pop("background", None)
+        if parts.pop("weights", None) is not None:
+            raise DataError(f"Dataset {dataset.name!r}: bins with a measured background can't have weights")
         parts.pop("stat_type")
         name = dataset.name if name is None else name
         new = cls(**parts, acceptance=acceptance, acceptance_off=acceptance_off, name=name)

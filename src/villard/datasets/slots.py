@@ -13,7 +13,7 @@ from villard.maps import Map, MapAxis
 if TYPE_CHECKING:
     from villard.datasets.counts import CountsDataset
 
-__all__ = ["CountsMap", "ExposureMap", "MaskMap", "check_axis"]
+__all__ = ["CountsMap", "ExposureMap", "MaskMap", "WeightsMap", "check_axis"]
 
 AREA_TIME = u.Unit("cm2 s")
 
@@ -109,6 +109,17 @@ class MaskMap(MapSlot):
         """Check that the map is boolean."""
         if not value.is_mask:
             raise DataError(f"{where}: expected a boolean map, found one of {value.data.dtype}")
+        return value
+
+
+class WeightsMap(CountsMap):
+    """Weights of bins: numbers without unit along the axis "energy", none of them NaN."""
+
+    def check(self, value: Map, where: str) -> Map:
+        """Check that there is no unit and that values are finite and not negative."""
+        value = super().check(value, where)
+        if not np.all(np.isfinite(value.data)):
+            raise DataError(f"{where}: found {np.sum(~np.isfinite(value.data))} values that aren't finite")
         return value
 
 

@@ -108,6 +108,8 @@ class CountsTransforms:
         anywhere : callable
             Says whether a mask is true in one of the bins that are joined.
         """
+        if getattr(self, "weights", None) is not None:
+            raise DataError(f"Dataset {self.name!r}: bins that have weights can't be joined")
         safe = self._safe_array()
         arrays = {}
         for key in self._map_names:
@@ -233,6 +235,9 @@ def check_stackable(first: Any, second: Any) -> None:
                 f"Datasets {first.name!r} and {second.name!r}: only datasets with the same bins can be "
                 f"stacked, found {one!r} and {two!r}"
             )
+    for dataset in (first, second):
+        if getattr(dataset, "weights", None) is not None:
+            raise DataError(f"Datasets can't be stacked: the bins of {dataset.name!r} have weights")
     required = ("counts", "exposure", *first._stack_required)
     for key in required:
         if (getattr(first, key) is None) != (getattr(second, key) is None):

@@ -60,9 +60,10 @@ class MapMeasurement:
         "kernel": one kernel per source on the pixels of the map, sampled at 4 × 4 points of each; point
         sources are shared by the nearest pixels. "exact": the PSF around a point source's very position,
         and kernels, integrated over pixels.
-
     gti : `~villard.data.GTI`, optional
         Good time intervals, over which temporal models are averaged.
+    weights : array, optional
+        Weights of the bins in the statistic, shape (n_bins,); not for "wstat".
 
     Raises
     ------
@@ -82,6 +83,7 @@ class MapMeasurement:
     background: Array | None = None
     psf_method: str = "kernel"
     gti: Any = None
+    weights: Array | None = None
     _sources: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     #: Counts are integrals over energy.
@@ -91,6 +93,10 @@ class MapMeasurement:
         cubes = {**self.data, "mask": self.mask}
         if self.background is not None:
             cubes["background"] = self.background
+        if self.weights is not None:
+            cubes["weights"] = self.weights
+            if self.statistic == "wstat":
+                raise DataError(f"Dataset {self.name!r}: bins of the statistic 'wstat' can't have weights")
         for key, array in cubes.items():
             if array.shape != (self.n_bins,):
                 raise DataError(
@@ -240,6 +246,8 @@ class MapMeasurement:
         keep = self.mask.copy()
         if not all_bins:
             keep &= self.data["counts"] > 0
+            if self.weights is not None:
+                keep &= self.weights > 0
         rest = self.mask & ~keep
         bins = np.flatnonzero(keep)
 
@@ -247,12 +255,19 @@ class MapMeasurement:
             return np.append(first, array[bins])
 
         data = {key: pack(array, 0.0) for key, array in self.data.items()}
-        constant = 0.0
+        weights, constant = None, 0.0
+        if self.weights is not None:
+            # w (μ - n ln μ) is the statistic of w n counts where w μ are expected, up to a constant.
+            weights = self.weights[bins]
+            data["counts"][1:] *= weights
+            if self.statistic == "cash":
+                logs = np.log(np.where(weights > 0, weights, 1.0))
+                constant = 2 * float(np.sum(data["counts"][1:] * logs))
         if "alpha" in data:
             # Without counts on the source wstat is linear in the signal too.
             data["alpha"][0] = 1.0
             off, alpha = self.data["counts_off"][rest], self.data["alpha"][rest]
-            constant = float(np.sum(2 * off * np.log1p(alpha)))
+            constant += float(np.sum(2 * off * np.log1p(alpha)))
         return CompressedMeasurement(
             name=self.name,
             statistic=self.statistic,
@@ -267,6 +282,7 @@ class MapMeasurement:
             bins=bins,
             rest=rest,
             constant=constant,
+            bin_weights=weights,
             gti=self.gti,
         )
 
@@ -287,15 +303,24 @@ class CompressedMeasurement(Measurement):
         Bins in the mask without counts, shape (n_bins of the cube,).
     constant : float
         Part of the statistic that no prediction changes.
+    bin_weights : array, optional
+        Weights of the kept bins, shape (len(bins),): counts and predictions are multiplied by them.
     """
 
     cube: MapMeasurement = None  # type: ignore[assignment]
     bins: NDArray[np.intp] = None  # type: ignore[assignment]
     rest: NDArray[np.bool_] = None  # type: ignore[assignment]
     constant: float = 0.0
+    bin_weights: Array | None = None
+
+    def weigh(self, values: Array) -> Array:
+        """Multiply values in the kept bins, shape (..., len(bins)), by their weights."""
+        return values if self.bin_weights is None else values * self.bin_weights
 
     def pack(self, cube: Array) -> Array:
-        """Return the kept bins of flat cubes behind the sum of the others, shape (..., n)."""
+        """Return the kept bins of flat cubes behind the sum of the others, weighted; shape (..., n)."""
+        if self.cube.weights is not None:
+            cube = cube * self.cube.weights
         total = np.sum(cube[..., self.rest], axis=-1, keepdims=True)
         return np.concatenate([total, cube[..., self.bins]], axis=-1)
 
@@ -320,6 +345,8 @@ class CompressedMeasurement(Measurement):
         inside = np.flatnonzero(index >= 0)
         matrix = np.empty((len(low), len(inside) + 1))
         matrix[:, 1:] = source.edisp[:, energy[inside]] * image[:, index[inside]]
+        if self.bin_weights is not None:
+            matrix[:, 1:] *= self.bin_weights[inside]
         matrix[:, 0] = np.einsum("te,ep,tp->t", source.edisp, self.empty(source.cutout), image, optimize=True)
         columns = np.append(0, inside + 1)
         reached = np.any(matrix > 0, axis=0)
@@ -337,15 +364,24 @@ class CompressedMeasurement(Measurement):
         return cutout.pixel_index(tuple(image)).ravel()[pixel], energy
 
     def empty(self, cutout: Any) -> Array:
-        """Return 1 for bins without counts that enter the fit, shape (n_energies, n_pixels of the cutout)."""
+        """Return the weights, 1 without, of bins without counts that enter the fit.
+
+        Returns
+        -------
+        array
+            Shape (n_energies, n_pixels of the cutout); 0 for all others.
+        """
         result = np.zeros((self.cube.shape[0], cutout.shape[0] * cutout.shape[1]))
         index = cutout.pixel_index(self.cube.shape[1:])
         inside = index >= 0
-        result[:, index[inside]] = self.rest.reshape(self.cube.shape)[:, inside]
+        rest = self.rest if self.cube.weights is None else self.rest * self.cube.weights
+        result[:, index[inside]] = rest.reshape(self.cube.shape)[:, inside]
         return result
 
     def _template_response(self, model: Any) -> Response:
         cube = self.cube.template_cube(model)
+        if self.cube.weights is not None:
+            cube = cube * self.cube.weights
         centers = self.cube.energy[1]
         energy = self.bins // (self.cube.n_bins // len(centers))
         matrix = np.zeros((len(centers), self.n_bins))

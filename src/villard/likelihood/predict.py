@@ -97,4 +97,6 @@ def stat_array(measurement: Measurement | MapMeasurement, npred: NDArray[np.floa
     array
         -2 ln L per bin, shape (n_bins,); bins outside the mask too, where the data are finite.
     """
-    return np.asarray(STATISTICS[measurement.statistic].value(npred, measurement.data))
+    values = np.asarray(STATISTICS[measurement.statistic].value(npred, measurement.data))
+    weights = getattr(measurement, "weights", None)
+    return values if weights is None else values * weights

@@ -84,7 +84,7 @@ def _value_and_tangents(function: Any, values: Any) -> tuple[Any, Any]:
 def _to_columns(cube: Any, group: Any) -> Any:
     """Take the kept bins from a cube (n_energies, n_pixels) and sum the rest into the first."""
     flat = jnp.append(cube.ravel(), 0.0)
-    return flat[group["gather"]].at[0].set(jnp.sum(cube * group["empty"]))
+    return (flat[group["gather"]] * group["weight"]).at[0].set(jnp.sum(cube * group["empty"]))
 
 
 def shape_arrays(source: Any, measurement: Any, n_columns: int) -> dict[str, Any]:
@@ -104,11 +104,14 @@ def shape_arrays(source: Any, measurement: Any, n_columns: int) -> dict[str, Any
     nothing = n_energies * n_pixels
     gather = np.full(n_columns, nothing)
     gather[1 : len(pixel) + 1] = np.where(pixel >= 0, energy * n_pixels + pixel, nothing)
+    weight = np.ones(n_columns)
+    weight[1 : len(pixel) + 1] = measurement.weigh(weight[1 : len(pixel) + 1])
     return {
         "map": source.arrays,
         "edisp": source.edisp,
         "energy_min": source.energies[0],
         "energy_max": source.energies[1],
         "gather": gather,
+        "weight": weight,
         "empty": measurement.empty(source.cutout),
     }

@@ -48,12 +48,14 @@ class ROI(Selection, Freeing, Setting, Printing):
 
     Examples
     --------
-    >>> from villard.maps import MapAxis, WcsGeom
+    >>> from villard.maps import MapAxis, WcsGeom, WcsNDMap
     >>> from villard.datasets import MapDataset
     >>> from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
     >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
     >>> geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, width=1, axes=[axis])
-    >>> dataset = MapDataset.create(geom, name="cube")
+    >>> counts = WcsNDMap(geom, data=np.ones(geom.data_shape))
+    >>> exposure = WcsNDMap(geom.as_energy_true(), data=np.full(geom.data_shape, 1e11), unit="cm2 s")
+    >>> dataset = MapDataset(counts=counts, exposure=exposure, name="cube")
     >>> place = PointSpatialModel(lon_0="0.1 deg", lat_0="0 deg", frame="galactic")
     >>> roi = ROI(dataset, [SkyModel(PowerLawSpectralModel(), place, name="PSR B1259-63")])
     >>> roi["psrb1259-63"].name
@@ -181,4 +183,5 @@ def _npred(dataset: Any, model: Any) -> Any:
         return np.zeros(2)
     measurement = dataset.measurement()
     counts = measurement.predict(model)[measurement.mask]
-    return np.full(2, counts.sum())
+    weights = 1.0 if measurement.weights is None else measurement.weights[measurement.mask]
+    return np.array([counts.sum(), np.sum(counts * weights)])

@@ -82,7 +82,7 @@ def _as_in(record: Any, values: Array) -> Array:
     if not hasattr(record, "bins"):
         return values
     # The first entry stands for bins that are left out, of which there are none.
-    return np.concatenate([np.zeros((len(values), 1)), values[:, record.bins]], axis=1)
+    return np.concatenate([np.zeros((len(values), 1)), record.weigh(values[:, record.bins])], axis=1)
 
 
 class BoundToys:
