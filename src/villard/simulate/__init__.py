@@ -6,8 +6,12 @@ _EXPORTS = {
     "GoodnessOfFit": "goodness",
     "ToyComparison": "comparison",
     "ToyEnsemble": "ensemble",
+    "FieldOfView": "event_field",
+    "IRFBackground": "villard.modeling.models.irf_background",
+    "SimulatedEvents": "simulated_events",
     "asimov": "simulated",
     "fake": "simulated",
+    "simulate_events": "events",
     "simulate_nested_toys": "comparison",
     "simulate_toys": "ensemble",
 }

@@ -65,6 +65,7 @@ _EXPORTS = {
     "PowerLawSpectralModel": "spectral.power_law",
     "Prior": "villard.modeling.prior",
     "FoVBackgroundModel": "background",
+    "IRFBackground": "irf_background",
     "TemplateNPredModel": "npred_template",
     "SkyModel": "sky",
     "SpectralModel": "spectral.core",
