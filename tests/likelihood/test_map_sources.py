@@ -147,6 +147,23 @@ def test_kernels_of_points_converge_to_the_exact_psf() -> None:
     assert_allclose(differences, [0.146, 0.0565, 0.0155, 0.0028], rtol=0.05)
 
 
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("radius", [0.3, 0.41, 0.9])
+@pytest.mark.parametrize("e", [0.0, 0.6])
+def test_pixels_at_the_edge_of_a_disk(radius: float, e: float, free: bool) -> None:
+    """Beside the sum over 60 x 60 points of each pixel; an edge is a hundredth of the radius wide."""
+    model = source("disk", edge_width=0.01, r_0=radius, e=e)
+    if not free:
+        model.freeze()
+    geom = image((3.0, 3.0))
+    share = signal(model, psf=None, geom=geom)[0] / (flux()[0] * AREA_TIME)
+    fine = geom.to_image().upsample(60)
+    density = model.spatial_model.evaluate_geom(fine).to_value("sr-1")
+    n_y, n_x = share.shape
+    expected = (density * fine.solid_angle().to_value("sr")).reshape(n_y, 60, n_x, 60).sum(axis=(1, 3))
+    assert_allclose(share, expected, atol=1e-2 * expected.max())
+
+
 # Edges
 
 

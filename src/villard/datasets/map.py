@@ -72,7 +72,7 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
     stat_type : {"cash", "cstat"}
         Fit statistic.
     psf_method : {"kernel", "exact"}
-        How sources are convolved. "kernel": as in Gammapy, with a kernel sampled at 4 × 4 points of each
+        How sources are convolved. "kernel": as in Gammapy, with a kernel sampled at up to 4 × 4 points of each
         pixel; point sources are shared by the nearest pixels. "exact": the PSF is integrated over pixels,
         around the very position of a point source. With pixels much smaller than the PSF both agree.
     weights : `~villard.maps.WcsNDMap`, optional

@@ -57,7 +57,7 @@ class MapMeasurement:
     background : array, optional
         Expected background counts, shape (n_bins,).
     psf_method : {"kernel", "exact"}
-        "kernel": one kernel per source on the pixels of the map, sampled at 4 × 4 points of each; point
+        "kernel": one kernel per source on the pixels of the map, sampled at up to 4 × 4 points of each; point
         sources are shared by the nearest pixels. "exact": the PSF around a point source's very position,
         and kernels, integrated over pixels.
     gti : `~villard.data.GTI`, optional

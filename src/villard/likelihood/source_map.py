@@ -142,7 +142,11 @@ class SourceMap:
         """Flux in each cell, shape (n_y * factor, n_x * factor)."""
         assert self.spatial is not None
         assert self.spatial.evaluate is not None
-        density = self.spatial.evaluate(arrays["lon"], arrays["lat"], values, arrays["spatial"])
+        place = arrays["lon"], arrays["lat"], values, arrays["spatial"]
+        if self.spatial.evaluate_cells is None:
+            density = self.spatial.evaluate(*place)
+        else:
+            density = self.spatial.evaluate_cells(*place, arrays["cell"])
         rows, columns = (n * self.factor for n in self.shape)
         density = density.reshape(rows, self.samples, columns, self.samples).mean(axis=(1, 3))
         area = jnp.repeat(jnp.repeat(arrays["area"], self.factor, axis=0), self.factor, axis=1)

@@ -37,6 +37,8 @@ _GROWTH = 1.5
 _MAX_FACTOR = 8
 #: Most cells of a cutout.
 _MAX_CELLS = 4_000_000
+#: Least points per pixel and direction for shapes with a sharp edge.
+_EDGE_SAMPLES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,6 +348,8 @@ def _choose_map(
             "spatial": tuple(np.asarray(a) for a in pure.arrays),
             "whole": np.bool_(_lies_inside(measurement, spatial, cutout, scale)),
         }
+        if pure.evaluate_cells is not None:
+            arrays["cell"] = np.float64(scale / (factor * samples))
     else:
         kind = "image"
         arrays["image"] = _image(measurement, spatial, cutout, energies)
@@ -361,6 +365,8 @@ def _resolution(spatial: Any, psf: _Psf, scale: float, cutout: Cutout) -> tuple[
     needed = spatial.evaluation_bin_size_min
     fine = scale if needed is None else float(needed.to_value("deg"))
     total = int(np.clip(np.ceil(scale / max(fine, scale / 64)), 1, 16))
+    if hasattr(spatial, "evaluate_cells"):
+        total = max(total, _EDGE_SAMPLES)
     pixels = cutout.shape[0] * cutout.shape[1]
     most = max(1, min(_MAX_FACTOR, int(np.sqrt(_MAX_CELLS / pixels / 4))))
     wanted = total

@@ -46,6 +46,9 @@ class PureSpatial:
         Data of the model (templates); equal shapes are needed within a key.
     position : tuple of int or None
         Positions of the parameters that are longitude and latitude of the centre, if there is one.
+    evaluate_cells : callable or None
+        As ``evaluate``, with the size (deg) of cells as a fifth argument: the mean over cells around the
+        directions, for shapes whose edges are sharper than cells.
     """
 
     key: Hashable
@@ -53,6 +56,7 @@ class PureSpatial:
     evaluate: Callable[..., Any] | None
     arrays: tuple[NDArray[np.float64], ...] = ()
     position: tuple[int, int] | None = None
+    evaluate_cells: Callable[..., Any] | None = None
 
 
 class SpatialModel(ModelBase):
@@ -111,7 +115,15 @@ class SpatialModel(ModelBase):
         def evaluate(lon: Any, lat: Any, parameters: Any, arrays: Any) -> Any:
             return function(lon, lat, *(parameters[i] for i in range(n)))
 
-        return PureSpatial((type(self),), n, evaluate, (), self._position)
+        of_cells = getattr(type(self), "evaluate_cells", None)
+        if of_cells is None:
+            return PureSpatial((type(self),), n, evaluate, (), self._position)
+        cells = traceable(of_cells, f"{type(self).__name__}.evaluate_cells")
+
+        def evaluate_cells(lon: Any, lat: Any, parameters: Any, arrays: Any, size: Any) -> Any:
+            return cells(lon, lat, *(parameters[i] for i in range(n)), size)
+
+        return PureSpatial((type(self),), n, evaluate, (), self._position, evaluate_cells)
 
     def __call__(self, lon: Any, lat: Any, energy: Any = None) -> u.Quantity:
         """Return the density per solid angle.

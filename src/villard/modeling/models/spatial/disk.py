@@ -9,8 +9,8 @@ import numpy as np
 
 from villard.exceptions import ModelError
 from villard.modeling.models.spatial.core import SpatialModel
-from villard.modeling.models.spatial.ellipse import direction_mean, ellipse, extent_squared
-from villard.modeling.models.spatial.sphere import angle, offset
+from villard.modeling.models.spatial.ellipse import Ellipse, direction_mean, ellipse, extent_squared, slope
+from villard.modeling.models.spatial.sphere import Offset, angle, offset
 from villard.modeling.parameter import Parameter
 from villard.utils.array import namespace, special
 
@@ -31,6 +31,14 @@ def _flux_per_square(edge: Any, radius: Any) -> Any:
     variance = 0.5 * (edge * radius) ** 2
     flux = 2 * xp.sin(0.5 * radius) ** 2 - xp.cos(radius) * xp.expm1(-0.5 * variance)
     return 2 * flux / radius**2
+
+
+def _disk(shape: Ellipse, at: Offset, edge: Any, normal_edge: Any) -> Any:
+    """Density of a disk with an edge, normalised as if it had another."""
+    xp = namespace(at.haversine, shape.major, edge)
+    distance = angle(at.haversine) / xp.sqrt(extent_squared(shape, at))
+    profile = 0.5 * special(xp).erfc((distance - 1) / edge)
+    return profile / (math.pi * direction_mean(shape, partial(_flux_per_square, normal_edge)))
 
 
 class DiskSpatialModel(SpatialModel):
@@ -78,12 +86,23 @@ class DiskSpatialModel(SpatialModel):
         lon: Any, lat: Any, lon_0: Any, lat_0: Any, r_0: Any, e: Any, phi: Any, edge_width: Any
     ) -> Any:
         """Density (sr-1)."""
+        shape, at = ellipse(r_0, e, phi), offset(lon, lat, lon_0, lat_0)
+        edge = namespace(edge_width, r_0).maximum(edge_width, _SHARPEST) / _EDGE
+        return _disk(shape, at, edge, edge)
+
+    @staticmethod
+    def evaluate_cells(
+        lon: Any, lat: Any, lon_0: Any, lat_0: Any, r_0: Any, e: Any, phi: Any, edge_width: Any, size: Any
+    ) -> Any:
+        """Mean density (sr-1) of cells of a size (deg) around directions.
+
+        The mean over a square smears an edge by the variance size² / 12, whatever the edge's direction.
+        """
         xp = namespace(lon, lat, lon_0, lat_0, r_0, e, phi, edge_width)
         shape, at = ellipse(r_0, e, phi), offset(lon, lat, lon_0, lat_0)
         edge = xp.maximum(edge_width, _SHARPEST) / _EDGE
-        distance = angle(at.haversine) / xp.sqrt(extent_squared(shape, at))
-        profile = 0.5 * special(xp).erfc((distance - 1) / edge)
-        return profile / (math.pi * direction_mean(shape, partial(_flux_per_square, edge)))
+        across = xp.minimum(xp.deg2rad(size) * slope(shape, at), 1.0)
+        return _disk(shape, at, xp.sqrt(edge**2 + across**2 / 6), edge)
 
     @classmethod
     def from_region(cls, region: Any, **kwargs: Any) -> Self:

@@ -8,7 +8,7 @@ import numpy as np
 from villard.modeling.models.spatial.sphere import Offset
 from villard.utils.array import namespace
 
-__all__ = ["Ellipse", "direction_mean", "ellipse", "extent_squared", "scaled_squared"]
+__all__ = ["Ellipse", "direction_mean", "ellipse", "extent_squared", "scaled_squared", "slope"]
 
 #: Smallest axis (deg) and ratio of the axes: what is thinner has the same finite density.
 _MIN_AXIS = 1e-6
@@ -63,6 +63,19 @@ def scaled_squared(shape: Ellipse, at: Offset) -> Any:
     form = (along / shape.major) ** 2 + (across / shape.minor) ** 2
     core = form / (1 - xp.where(near, at.haversine, 0.0))
     return xp.where(near, core, 4 * at.haversine / extent_squared(shape, at))
+
+
+def slope(shape: Ellipse, at: Offset) -> Any:
+    r"""Return how fast r / R grows across the ellipse's outline, in the direction of each point (rad⁻¹).
+
+    .. math:: |\nabla (r / R)| = \sqrt{x^2 / a^4 + y^2 / b^4} \, / \, \sqrt{x^2 / a^2 + y^2 / b^2}
+    """
+    xp = namespace(at.haversine, shape.major, shape.sin)
+    along, across = (component**2 for component in _components(shape, at))
+    somewhere = along + across > 1e-40
+    along, across = xp.where(somewhere, along, 1.0), xp.where(somewhere, across, 1.0)
+    a2, b2 = shape.major**2, shape.minor**2
+    return xp.sqrt((along / a2**2 + across / b2**2) / (along / a2 + across / b2))
 
 
 def direction_mean(shape: Ellipse, function: Callable[[Any], Any]) -> Any:
