@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy.stats import chi2, poisson
+from sky_toys import make_roi, source
 
 from villard.exceptions import ConfigError, DataError
 from villard.maps import Map
@@ -130,3 +132,33 @@ def test_rebin_by_centres():
     cube = np.arange(4.0)[:, None]
     (merged,) = rebin_spectra([cube], np.array([0.5, 1.5, 2.5, 3.5]), np.array([0.0, 2.0, 3.0, 4.0]))
     np.testing.assert_array_equal(merged[:, 0], [1, 2, 3])
+
+
+@pytest.fixture(scope="module")
+def roi():
+    return make_roi([source("A", 0.5, 0.2)], seed=3)
+
+
+def test_region(roi, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    complete = roi.psmap(nbinloge=3)
+    assert np.nanmax(np.abs(complete["psmap"].data)) < 6
+    missing = roi.psmap("toy", exclude=["A"], nbinloge=3)
+    x, y = missing["ipix"] - 1, missing["jpix"] - 1
+    assert missing["psmax"] == missing["psmap"].data[y, x] > 10
+    assert roi.geom.to_image().pix_to_skydir(x, y).separation(roi["A"].skydir).deg < 0.3
+    assert missing["datcts"].sum() > missing["modcts"].sum()
+    with fits.open(tmp_path / "toy_psmap.fits") as hdus:
+        np.testing.assert_allclose(hdus[0].data, missing["psmap"].data)
+    around = roi.psmap(exclude=["A"], nbinloge=3, ipix=x + 1, jpix=y + 1, dpix=1)
+    assert np.isfinite(around["psmap"].data).sum() == 9
+    assert around["psmax"] == pytest.approx(missing["psmax"], rel=1e-6)
+
+
+def test_region_settings(roi):
+    with pytest.raises(ConfigError, match="emin"):
+        roi.psmap(emin=1e6)
+    with pytest.raises(ConfigError, match="outside"):
+        roi.psmap(ipix=100, jpix=1)
+    with pytest.raises(ConfigError, match="nbinloge"):
+        roi.psmap(nbinloge=0)

@@ -13,10 +13,12 @@ from villard.datasets import Datasets
 from villard.exceptions import DataError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
+from villard.roi.fit import Fitting
 from villard.roi.freeing import Freeing
 from villard.roi.printing import Printing
 from villard.roi.selection import Selection
 from villard.roi.setting import Setting
+from villard.roi.skymaps import SkyMaps
 from villard.roi.source import Source, find_source
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ROI"]
 
 
-class ROI(Selection, Freeing, Setting, Printing):
+class ROI(Selection, Freeing, Setting, Fitting, Printing, SkyMaps):
     """A region of the sky in one or several cubes of counts, and the sources in it.
 
     The cubes ("components", such as the PSF classes of Fermi-LAT data) share the sources. Sources are

@@ -1,0 +1,87 @@
+"""Settings of a call: defaults, what the configuration says, and what is given, checked by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from villard.exceptions import ConfigError
+from villard.utils.names import nearest
+
+__all__ = ["energy_range", "options"]
+
+
+def options(roi: Any, section: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a call.
+
+    Parameters
+    ----------
+    roi : `~villard.roi.ROI`
+        Region, whose configuration may have the section.
+    section : str
+        Section of the configuration, and name of the call in messages.
+    defaults : dict
+        All settings.
+    given : dict
+        Settings of this call. They rule over the configuration, and that over the defaults.
+
+    Raises
+    ------
+    ConfigError
+        If one isn't known; the nearest is offered.
+
+    Examples
+    --------
+    >>> options(None, "tsmap", {"exclude": None, "max_kernel_radius": 3.0}, {"max_kernel_radius": 1})
+    {'exclude': None, 'max_kernel_radius': 1}
+    """
+    for key in given:
+        if key not in defaults:
+            raise ConfigError(f"{section}: no setting {key!r}. {nearest(key, defaults)}")
+    config = _section(getattr(roi, "config", None), section)
+    configured = {key: value for key, value in config.items() if key in defaults and value is not None}
+    return {**defaults, **configured, **given}
+
+
+def _section(config: Any, name: str) -> dict[str, Any]:
+    part = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+    if part is None:
+        return {}
+    if isinstance(part, Mapping):
+        return dict(part)
+    # Only what the user has set: defaults are those of the call.
+    return dict(part.model_dump(exclude_unset=True))
+
+
+def energy_range(roi: Any, loge_bounds: Any, where: str) -> list[NDArray[np.bool_]] | None:
+    """Return for each dataset which bins of energy lie between two energies; `None` for all.
+
+    Parameters
+    ----------
+    roi : `~villard.roi.ROI`
+        Region.
+    loge_bounds : (float, float) or None
+        Decadic logarithms of the energies in MeV. `None`, also for one of them, is the end of the data.
+    where : str
+        Who asks, for messages.
+    """
+    if loge_bounds is None:
+        return None
+    if len(loge_bounds) != 2:
+        raise ConfigError(f"{where}: expected two numbers as loge_bounds, found {loge_bounds!r}")
+    low, high = (np.nan if bound is None else float(bound) for bound in loge_bounds)
+    chosen = []
+    for dataset in roi.datasets:
+        edges = np.log10(dataset.geom.axes["energy"].edges.to_value("MeV"))
+        # Edges in files are rounded.
+        chosen.append(~((edges[:-1] < low - 1e-4) | (edges[1:] > high + 1e-4)))
+    if not any(bins.any() for bins in chosen):
+        edges = np.log10(roi.energy_bounds.to_value("MeV"))
+        raise ConfigError(
+            f"{where}: no bin of energy lies within loge_bounds={list(loge_bounds)}; the data have "
+            f"log10(E / MeV) from {edges[0]:.3f} to {edges[1]:.3f}"
+        )
+    return chosen

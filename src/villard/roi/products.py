@@ -1,0 +1,90 @@
+"""Files of maps and results, with the names that fermipy gives them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from villard.utils.io import atomic_write, check_overwrite
+
+__all__ = ["product_path", "write_maps", "write_npy"]
+
+
+def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:
+    """Return where a file goes, and raise before any work if it exists.
+
+    Parameters
+    ----------
+    roi : `~villard.roi.ROI`
+        Region; ``outdir`` of the section "fileio" of its configuration is the folder.
+    *parts : str
+        Parts of the name, joined by "_"; empty ones are left out.
+    suffix : str
+        End of the name.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    """
+    fileio = getattr(getattr(roi, "config", None), "fileio", None)
+    folder = getattr(fileio, "outdir", None) or ""
+    name = "_".join(part.replace(" ", "_").replace("/", "_").lower() for part in parts[1:] if part)
+    name = "_".join(part for part in (parts[0], name) if part)
+    return check_overwrite(os.path.join(os.fspath(folder), name + suffix), overwrite)
+
+
+def write_maps(path: Path, primary: Any, maps: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Write maps into one FITS file, one HDU each.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        File.
+    primary : `~villard.maps.WcsNDMap`
+        Map of the first HDU.
+    maps : dict of str to `~villard.maps.WcsNDMap`
+        Maps by the names of their HDUs.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    """
+    from astropy.io import fits
+
+    hdus = [fits.PrimaryHDU(_plain(primary), _header(primary))]
+    hdus += [fits.ImageHDU(_plain(image), _header(image), name=name) for name, image in maps.items()]
+    with atomic_write(path, overwrite) as temporary:
+        fits.HDUList(hdus).writeto(temporary, overwrite=True)
+
+
+def _plain(image: Any) -> Any:
+    return np.asarray(image.data, dtype=float)
+
+
+def _header(image: Any) -> Any:
+    header = image.geom.wcs.to_header()
+    unit = image.unit.to_string("fits") if str(image.unit) else ""
+    if unit:
+        header["BUNIT"] = unit
+    return header
+
+
+def write_npy(path: Path, result: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Write a dictionary of arrays, numbers and texts as fermipy does: a pickle in the format of numpy.
+
+    Maps become their arrays.
+    """
+    plain = {key: _to_plain(value) for key, value in result.items()}
+    with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.array(plain, dtype=object), allow_pickle=True)
+
+
+def _to_plain(value: Any) -> Any:
+    if hasattr(value, "geom") and hasattr(value, "data"):
+        return np.asarray(value.data)
+    if isinstance(value, Mapping):
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    simple = isinstance(value, str | int | float | bool | list | tuple | np.ndarray | np.generic | type(None))
+    return value if simple else str(value)
