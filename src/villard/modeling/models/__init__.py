@@ -20,6 +20,7 @@ _EXPORTS = {
     "SuperExpCutoffPowerLaw3FGLSpectralModel": "spectral.cutoff",
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel": "spectral.cutoff",
     "SuperExpCutoffPowerLaw4FGLSpectralModel": "spectral.cutoff",
+    "EBLCutoffPowerLawSpectralModel": "spectral.ebl_cutoff",
     "SuperExpCutoffPowerLaw2SpectralModel": "spectral.super_cutoff",
     "SuperExpCutoffPowerLaw3SpectralModel": "spectral.super_cutoff",
     "SuperExpCutoffPowerLawSpectralModel": "spectral.super_cutoff",

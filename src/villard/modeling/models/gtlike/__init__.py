@@ -9,11 +9,14 @@ _EXPORTS = {
     "gtlike_parameters": "names",
     "gtlike_value": "names",
     "index_parameters": "names",
+    "model_from_dict": "dictionary",
     "norm_parameter": "names",
+    "read_gtlike_xml": "xml_read",
     "set_gtlike_value": "names",
     "shape_parameters": "names",
     "spatial_type": "names",
     "spectrum_type": "names",
+    "write_gtlike_xml": "xml_write",
 }
 
 __all__ = sorted(_EXPORTS)

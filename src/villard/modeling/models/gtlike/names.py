@@ -296,6 +296,9 @@ def _converted(entry: Conversion, spectral: Any) -> GtlikeParameter:
     own = spectral.parameters[entry.ours]
     value = entry.to_gtlike(spectral, own.value)
     limits = [entry.to_gtlike(spectral, limit) for limit in (own.min, own.max)]
+    if entry.inverse:
+        # Of an inverse, limits on the other side of zero are none.
+        limits = [limit if limit * value > 0 else math.nan for limit in limits]
     if entry.inverse or entry.slope(spectral) < 0:
         limits.reverse()
     if entry.inverse:

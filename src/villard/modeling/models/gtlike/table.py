@@ -7,6 +7,8 @@ from typing import Any
 
 import astropy.units as u
 
+from villard.exceptions import ModelError
+
 __all__ = ["SPECTRA", "Conversion", "Spectrum"]
 
 _DNDE = "cm-2 s-1 MeV-1"
@@ -104,12 +106,25 @@ def _number(model: Any, name: str, unit: str = "") -> float:
 
 def _cutoff_at_pivot(model: Any) -> float:
     """Return exp((E0/Ec)^b): gtlike's prefactor isn't the flux at the pivot."""
-    return math.exp((_number(model, "reference", "MeV") / _number(model, "ecut", "MeV")) ** _b(model))
+    return _exp(model, (_number(model, "reference", "MeV") / _number(model, "ecut", "MeV")) ** _b(model))
 
 
 def _expfactor_at_pivot(model: Any) -> float:
     """Return exp(a E0^b), E0 in MeV."""
-    return math.exp(_number(model, "expfactor") * _number(model, "reference", "MeV") ** _b(model))
+    return _exp(model, _number(model, "expfactor") * _number(model, "reference", "MeV") ** _b(model))
+
+
+def _exp(model: Any, exponent: float) -> float:
+    if not abs(exponent) < 700:
+        raise ModelError(
+            f"{type(model).__name__}: the prefactor is exp({exponent:.4g}) times the flux at the reference"
+        )
+    return math.exp(exponent)
+
+
+def _sign_of_break(model: Any) -> float:
+    """Our smooth break always leads from index1 to index2; gtlike's does so for a Beta of this sign."""
+    return 1.0 if _number(model, "index2") >= _number(model, "index1") else -1.0
 
 
 def _b(model: Any) -> float:
@@ -205,7 +220,7 @@ SPECTRA: tuple[Spectrum, ...] = (
             _scale(),
             _falling("Index2", "index2"),
             _scale("BreakValue", "ebreak"),
-            Conversion("Beta", "beta"),
+            Conversion("Beta", "beta", factor=_sign_of_break),
         ),
         "Prefactor",
         _INDICES,
@@ -326,6 +341,29 @@ SPECTRA: tuple[Spectrum, ...] = (
         "Prefactor",
         ("IndexS", "ExpfactorS"),
         ("IndexS", "Index2"),
+    ),
+    Spectrum(
+        "ExpCutoff",
+        "EBLCutoffPowerLawSpectralModel",
+        (
+            _prefactor(),
+            _falling("Index", "index"),
+            _scale(),
+            _scale("Ebreak", "ebreak"),
+            _scale("P1", "p1"),
+            Conversion("P2", "p2"),
+            Conversion("P3", "p3"),
+        ),
+        "Prefactor",
+        ("Index",),
+        ("Index",),
+    ),
+    Spectrum(
+        "Gaussian",
+        "GaussianSpectralModel",
+        (_prefactor(unit="cm-2 s-1"), _scale("Mean", "mean"), _scale("Sigma", "sigma")),
+        "Prefactor",
+        ("Mean", "Sigma"),
     ),
     Spectrum(
         "ConstantValue",

@@ -1,0 +1,192 @@
+"""XML files of gtlike: values, signs, scales and limits both ways."""
+
+import math
+from pathlib import Path
+
+import astropy.units as u
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from villard.exceptions import FileFormatError, ModelError, OverwriteError
+from villard.modeling.models import Models, SkyModel
+from villard.modeling.models.gtlike import gtlike_parameters, read_gtlike_xml, spectrum_type, write_gtlike_xml
+
+ENERGY = np.geomspace(0.1, 300, 7) * u.GeV
+TAGS = (
+    *("pl", "pl-2", "lp", "bpl", "sbpl", "ebl-cutoff", "gauss", "const"),
+    *("secpl", "secpl-2", "secpl-3", "secpl-4fgl-dr3", "secpl-3fgl", "secpl-4fgl", "ecpl", "ecpl-3fgl"),
+)
+
+
+def write(path, spectrum, spatial=None):
+    spatial = spatial or (
+        '<spatialModel type="SkyDirFunction"><parameter name="RA" value="83.6" scale="1" free="0" min="0" '
+        'max="360"/><parameter name="DEC" value="22" scale="1" free="0" min="-90" max="90"/></spatialModel>'
+    )
+    path.write_text(
+        f'<source_library><source name="A" type="PointSource">{spectrum}{spatial}</source></source_library>'
+    )
+    return path
+
+
+def parameter(name, value, scale=1.0, low=-1e9, high=1e9, free=1):
+    return (
+        f'<parameter name="{name}" value="{value!r}" scale="{scale!r}" min="{low!r}" max="{high!r}" '
+        f'free="{free}"/>'
+    )
+
+
+@st.composite
+def sky_models(draw):
+    """Sources of any spectrum of gtlike with any values, limits and errors."""
+    tag = draw(st.sampled_from(TAGS))
+    spatial = draw(st.sampled_from(["point", "gauss", "disk", "const"]))
+    model = SkyModel.create(tag, spatial, name=draw(st.text("aZ09 &<>\"'+-.", min_size=1, max_size=9)))
+    number = st.floats(0.1, 9.9)
+    for p in model.spectral_model.parameters:
+        unit = {"cm-2 s-1 TeV-1": "cm-2 s-1 GeV-1", "TeV": "GeV"}.get(p.unit.to_string("fits"))
+        value = draw(number) * (1e-9 if p.is_norm else 1)
+        if p.name in ("index", "index_1", "index1", "index2"):
+            value = draw(st.floats(-3, 5))
+        if p.name == "expfactor" and "4fgl" in tag:
+            value *= 1e-6
+        if tag in ("pl-2",) and p.name == "emax":
+            value += 10
+        p.value = value
+        if unit is not None:
+            p.unit = unit
+        p.frozen = draw(st.booleans())
+        p.error = draw(st.sampled_from([0.0, 0.1])) * abs(value)
+        if draw(st.booleans()):
+            p.min, p.max = value - 2 * abs(value), value + 3 * abs(value)
+    if spatial != "const":
+        model.spatial_model.lon_0.value = draw(st.floats(0, 359.9))
+        model.spatial_model.lat_0.value = draw(st.floats(-89, 89))
+    return model
+
+
+@given(model=sky_models())
+def test_round_trip(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("xml") / "model.xml"
+    write_gtlike_xml([model], path)
+    again = read_gtlike_xml(path)[model.name]
+    assert spectrum_type(again) == spectrum_type(model)
+    with np.errstate(over="ignore", under="ignore"):
+        expected, found = model.spectral_model(ENERGY), again.spectral_model(ENERGY)
+    np.testing.assert_allclose(
+        found.to_value("cm-2 s-1 MeV-1"), expected.to_value("cm-2 s-1 MeV-1"), rtol=1e-10
+    )
+    for p, q in zip(gtlike_parameters(model), gtlike_parameters(again), strict=True):
+        assert q.value == pytest.approx(p.value, rel=1e-13)
+        assert p.free == q.free
+        assert q.error == pytest.approx(p.error, rel=1e-12)
+        for limit in ("min", "max"):
+            if not math.isnan(getattr(p, limit)):
+                assert getattr(q, limit) == pytest.approx(getattr(p, limit), rel=1e-12)
+    if model.position is not None:
+        assert again.position.separation(model.position).deg < 1e-9
+    # The second time nothing changes at all.
+    second = path.with_name("second.xml")
+    write_gtlike_xml([again], second)
+    third = path.with_name("third.xml")
+    write_gtlike_xml(read_gtlike_xml(second), third)
+    assert second.read_text() == third.read_text()
+
+
+def test_signs_and_scales(tmp_path):
+    falling = parameter("Index", 2.1, -1.0, 0.0, 5.0) + parameter("Scale", 1.5, 1e3, free=0)
+    norm = parameter("Prefactor", 3.0, 1e-13, 0.01, 100.0)
+    model = read_gtlike_xml(
+        write(tmp_path / "a.xml", f'<spectrum type="PowerLaw">{norm}{falling}</spectrum>')
+    )[0]
+    spectrum = model.spectral_model
+    assert (spectrum.index.value, spectrum.index.min, spectrum.index.max) == (2.1, 0, 5)
+    assert spectrum.amplitude.quantity.to_value("cm-2 s-1 MeV-1") == pytest.approx(3e-13)
+    assert spectrum.amplitude.max == pytest.approx(1e-11)
+    assert spectrum.reference.quantity == 1.5 * u.GeV
+    rising = parameter("Index", -2.1, 1.0, -5.0, 0.0) + parameter("Scale", 1500.0, free=0)
+    path = write(tmp_path / "b.xml", f'<spectrum type="PowerLaw">{norm}{rising}</spectrum>')
+    assert read_gtlike_xml(path)[0].spectral_model.index.max == 5
+
+
+@pytest.mark.parametrize("beta", [0.2, -0.2])
+@pytest.mark.parametrize("indices", [(-1.5, -3.0), (-3.0, -1.5)])
+def test_smooth_break_is_that_of_gtlike(tmp_path, beta, indices):
+    values = {"Index1": indices[0], "Index2": indices[1], "Scale": 1e3, "BreakValue": 5e3, "Beta": beta}
+    text = "".join(parameter(*item) for item in {"Prefactor": 1e-12, **values}.items())
+    path = write(tmp_path / "a.xml", f'<spectrum type="SmoothBrokenPowerLaw">{text}</spectrum>')
+    energy = ENERGY.to_value("MeV")
+    bracket = 1 + (energy / 5e3) ** ((indices[0] - indices[1]) / beta)
+    expected = 1e-12 * (energy / 1e3) ** indices[0] * bracket**-beta
+    found = read_gtlike_xml(path)[0].spectral_model(ENERGY).to_value("cm-2 s-1 MeV-1")
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_diffuse_sources(tmp_path):
+    (tmp_path / "iso.txt").write_text("100 1e-6\n1000 1e-8\n10000 1e-10\n")
+    norm = parameter("Normalization", 1.2, free=1)
+    spectrum = f'<spectrum type="FileFunction" file="iso.txt" apply_edisp="false">{norm}</spectrum>'
+    spatial = f'<spatialModel type="ConstantValue">{parameter("Value", 1.0, free=0)}</spatialModel>'
+    model = read_gtlike_xml(write(tmp_path / "a.xml", spectrum, spatial))[0]
+    assert model.spectral_model(1 * u.GeV).to_value("cm-2 s-1 MeV-1") == pytest.approx(1.2e-8)
+    assert model.apply_irf == {"exposure": True, "psf": False, "edisp": False}
+    write_gtlike_xml(Models([model]), tmp_path / "b.xml")
+    assert 'apply_edisp="false"' in (tmp_path / "b.xml").read_text()
+    assert read_gtlike_xml(tmp_path / "b.xml")[0].spectral_model(1 * u.GeV) == model.spectral_model(1 * u.GeV)
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "message"),
+    [
+        ('<spectrum type="BandFunction"/>', "source 'A': unknown spectrum 'BandFunction'"),
+        ('<spectrum type="PowerLaw"/>', "source 'A': PowerLaw: the parameter 'Prefactor' is missing"),
+        (
+            f'<spectrum type="PowerLaw">{parameter("Indx", 1)}</spectrum>',
+            "no parameter 'Indx'. Did you mean 'Index'",
+        ),
+        (f'<spectrum type="LogParabola">{parameter("norm", "x")}</spectrum>', "value must be a number"),
+        ("", "expected one 'spectrum', found 0"),
+        ('<spectrum type="FileFunction" file="none.txt"/>', "file not found: none.txt"),
+        ('<spectrum type="FileFunction" file="$(NOT_SET_AT_ALL)/a"/>', "variable NOT_SET_AT_ALL isn't set"),
+    ],
+)
+def test_bad_files(tmp_path, spectrum, message):
+    with pytest.raises((ModelError, FileFormatError), match=message) as error:
+        read_gtlike_xml(write(tmp_path / "a.xml", spectrum))
+    assert "a.xml" in str(error.value)
+
+
+def test_limits_that_exclude_the_value(tmp_path):
+    text = (
+        parameter("Prefactor", 1.0, 1e-12, 2.0, 3.0) + parameter("Index", 2.0, -1.0) + parameter("Scale", 1e3)
+    )
+    with pytest.raises(ValueError, match="'Prefactor': its value 1e-12 is outside its limits"):
+        read_gtlike_xml(write(tmp_path / "a.xml", f'<spectrum type="PowerLaw">{text}</spectrum>'))
+
+
+def test_missing_files_may_be_left_out(tmp_path, caplog):
+    path = write(tmp_path / "a.xml", '<spectrum type="FileFunction" file="none.txt"/>')
+    assert len(read_gtlike_xml(path, missing_files="skip")) == 0
+    assert "source 'A': file not found: none.txt" in caplog.text
+
+
+def test_what_gtlike_does_not_have(tmp_path):
+    for model in (SkyModel.create("pl", name="B"), SkyModel.create("lp2", "point", name="B")):
+        with pytest.raises((ModelError, ValueError), match=r"source 'B'"):
+            write_gtlike_xml([model], tmp_path / "a.xml")
+    assert not (tmp_path / "a.xml").exists()
+    (tmp_path / "a.xml").touch()
+    with pytest.raises(OverwriteError):
+        write_gtlike_xml([], tmp_path / "a.xml")
+
+
+def test_extended_sources_of_the_fermi_archive(gammapy_data):
+    """All 80 files are read; sizes and norms are those of the table beside them."""
+    folder = Path(gammapy_data) / "catalogs/fermi/Extended_14years"
+    files = sorted((folder / "XML").glob("*.xml"))
+    models = [read_gtlike_xml(file, folder=folder)[0] for file in files]
+    assert len(models) == len(files) > 70
+    kinds = {type(model.spatial_model).__name__ for model in models}
+    assert kinds == {"DiskSpatialModel", "GaussianSpatialModel", "TemplateSpatialModel"}
