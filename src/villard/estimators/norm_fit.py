@@ -36,18 +36,28 @@ class NormFits:
         that can't happen. Where a selection has no counts, the minimum is there.
     tol : float
         How exactly the statistic must meet its level where an interval ends.
+    overrides : list of dict, optional
+        For each block of the likelihood's binding further arrays that differ from selection to selection,
+        as for `~villard.likelihood.Likelihood.minimize_batch`.
     """
 
     def __init__(
-        self, likelihood: Any, column: int, masks: list[Any], floor: Array, tol: float = 1e-6
+        self,
+        likelihood: Any,
+        column: int,
+        masks: list[Any],
+        floor: Array,
+        tol: float = 1e-6,
+        overrides: list[dict[str, Any]] | None = None,
     ) -> None:
         self.likelihood = likelihood
         self.column = column
         self.tol = tol
         by_name = dict(zip((m.name for m in likelihood.binding.measurements), masks, strict=True))
+        blocks = likelihood.binding.blocks
         self._overrides = [
-            {"mask": block.pack([by_name[m.name] for m in block.measurements], fill=False)}
-            for block in likelihood.binding.blocks
+            {"mask": block.pack([by_name[m.name] for m in block.measurements], fill=False), **more}
+            for block, more in zip(blocks, overrides or [{} for _ in blocks], strict=True)
         ]
         self.n = len(masks[0])
         self._others = np.ones(likelihood.n_free, dtype=bool)

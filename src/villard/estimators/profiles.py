@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.likelihood.profile_statistic import profile_spline
+from villard.likelihood.profile_statistic import profile_interpolation
 
 if TYPE_CHECKING:
     from villard.estimators.flux_points import FluxPoints
@@ -37,8 +37,8 @@ def profile_upper_limits(points: FluxPoints, n_sigma: float) -> NDArray[np.float
     for i in range(len(points)):
         if not np.all(np.isfinite(stat[i])):
             continue
-        spline = profile_spline(norm[i], stat[i], best_norm[i], best_stat[i])
-        # The root is negative below the best fit, so this is a crossing above it.
-        crossings = spline.solve(n_sigma, extrapolate=False)
+        spline, floor = profile_interpolation(norm[i], stat[i], best_norm[i], best_stat[i])
+        # The root is negative, or least, below the best fit, so this is a crossing above it.
+        crossings = spline.solve(np.sqrt(n_sigma**2 + floor), extrapolate=False)
         limits[i] = crossings[0] if len(crossings) else np.nan
     return limits

@@ -5,6 +5,10 @@ rise above the minimum, :math:`r(\mu) = \pm \sqrt{-2 \ln L(\mu) + 2 \ln L_\max}`
 fit: for a Gaussian it is a straight line, for counts nearly one, so that a cubic spline through few
 points is accurate, the statistic :math:`r^2` is never negative, and :math:`2 r'^2` is a curvature to
 minimise with. Beyond the table r goes on as a straight line, the statistic as a parabola.
+
+A minimum at the lower end of the table, such as a flux of zero, is mostly no true one: the statistic
+has a slope there, and its root none that is finite. Then the root is that of the rise above a *floor*
+below the table, :math:`r = \sqrt{-2 \ln L + 2 \ln L_\max + K}`, and the statistic is :math:`r^2 - K`.
 """
 
 from __future__ import annotations
@@ -22,14 +26,17 @@ __all__ = [
     "profile",
     "profile_derivatives",
     "profile_fisher",
+    "profile_interpolation",
     "profile_roots",
     "profile_spline",
 ]
 
 Array = NDArray[np.float64]
 
+_NONE: Array = np.zeros(1)
 
-def profile(model: Any, knot: Any, root: Any, slope: Any) -> Any:
+
+def profile(model: Any, knot: Any, root: Any, slope: Any, floor: Any = _NONE) -> Any:
     """Rise of tabulated profiles above their minima.
 
     Parameters
@@ -38,6 +45,8 @@ def profile(model: Any, knot: Any, root: Any, slope: Any) -> Any:
         Predicted values, shape (...).
     knot, root, slope : array
         Fluxes, signed roots of the rise there and their derivatives, shape (n_knots, ...).
+    floor : array
+        What roots are above, below the best fit, shape (1, ...).
 
     Returns
     -------
@@ -51,15 +60,17 @@ def profile(model: Any, knot: Any, root: Any, slope: Any) -> Any:
     [1.0]
     """
     value, _, _ = _interpolate(model, knot, root, slope)
-    return value**2
+    return value**2 - floor[0]
 
 
-def profile_derivatives(model: Any, knot: Any, root: Any, slope: Any) -> tuple[Any, Any, Any]:
+def profile_derivatives(
+    model: Any, knot: Any, root: Any, slope: Any, floor: Any = _NONE
+) -> tuple[Any, Any, Any]:
     """`profile` and its derivatives by the model.
 
     Parameters
     ----------
-    model, knot, root, slope : array
+    model, knot, root, slope, floor : array
         As for `profile`.
 
     Returns
@@ -68,15 +79,15 @@ def profile_derivatives(model: Any, knot: Any, root: Any, slope: Any) -> tuple[A
         Statistic, first and second derivative.
     """
     value, d1, d2 = _interpolate(model, knot, root, slope)
-    return value**2, 2 * value * d1, 2 * (d1**2 + value * d2)
+    return value**2 - floor[0], 2 * value * d1, 2 * (d1**2 + value * d2)
 
 
-def profile_fisher(model: Any, knot: Any, root: Any, slope: Any) -> Any:
+def profile_fisher(model: Any, knot: Any, root: Any, slope: Any, floor: Any = _NONE) -> Any:
     """Positive curvature of `profile`: that of a squared residual, without the change of its slope.
 
     Parameters
     ----------
-    model, knot, root, slope : array
+    model, knot, root, slope, floor : array
         As for `profile`.
 
     Returns
@@ -158,9 +169,55 @@ def profile_spline(norm: Array, stat: Array, best_norm: float, best_stat: float)
     spline = CubicSpline(knot[order], value[order])
     if not np.any(near):
         return spline
-    # All splines of a data set have as many knots: another one that changes nothing.
-    extra = norm[np.argmax(np.diff(norm))] + 0.5 * np.max(np.diff(norm))
-    knot = np.sort(np.append(spline.x, extra))
+    return _with_knot(spline)
+
+
+def profile_interpolation(norm: Array, stat: Array, best_norm: float, best_stat: float) -> tuple[Any, float]:
+    """Return the spline through the roots of the rise of one profile, and the floor that they are above.
+
+    Parameters
+    ----------
+    norm, stat, best_norm, best_stat :
+        As for `profile_spline`.
+
+    Returns
+    -------
+    spline : `~scipy.interpolate.CubicSpline`
+        With n + 1 knots; increasing, for a profile that has one minimum.
+    floor : float
+        0 but for minima at the lower end of the table that aren't flat.
+
+    Examples
+    --------
+    >>> norm = np.linspace(0, 3, 7)
+    >>> spline, floor = profile_interpolation(norm, 4 * norm, 0.0, 0.0)
+    >>> round(float(spline(1.3) ** 2 - floor), 3)
+    5.2
+    """
+    from scipy.interpolate import CubicSpline
+
+    norm, stat = np.asarray(norm, dtype=float), np.asarray(stat, dtype=float)
+    checked = profile_spline(norm, stat, best_norm, best_stat)
+    if np.argmin(stat) != 0 or not abs(best_norm - norm[0]) <= 1e-6 * (norm[-1] - norm[0]):
+        return checked, 0.0
+    direct = CubicSpline(norm, stat)
+    slope, curvature = float(direct(norm[0], 1)), float(direct(norm[0], 2))
+    rise = stat - stat[0]
+    floor = float(rise.max())
+    if slope * (norm[-1] - norm[0]) < 1e-3 * floor or not floor > 0:
+        return checked, 0.0
+    if curvature > 0:
+        floor = min(floor, slope**2 / (2 * curvature))
+    return _with_knot(CubicSpline(norm, np.sqrt(np.maximum(rise, 0.0) + floor))), floor
+
+
+def _with_knot(spline: Any) -> Any:
+    """Return the same spline with one knot more: all splines of a data set have as many."""
+    from scipy.interpolate import CubicSpline
+
+    knot = spline.x
+    extra = knot[np.argmax(np.diff(knot))] + 0.5 * np.max(np.diff(knot))
+    knot = np.sort(np.append(knot, extra))
     return CubicSpline(knot, spline(knot))
 
 
@@ -193,13 +250,17 @@ def profile_roots(norm: Array, stat: Array, best_norm: Array, best_stat: Array) 
     Returns
     -------
     dict
-        ``knot``, ``root`` and ``slope``, shape (n_norm + 1, n); NaN for points without a profile.
+        ``knot``, ``root`` and ``slope``, shape (n_norm + 1, n), and ``floor``, shape (1, n); NaN for
+        points without a profile.
     """
     n_points, n_norm = norm.shape
     result = {name: np.full((n_norm + 1, n_points), np.nan) for name in ("knot", "root", "slope")}
+    result["floor"] = np.full((1, n_points), np.nan)
     for i in range(n_points):
         if np.all(np.isfinite(stat[i])):
-            spline = profile_spline(norm[i], stat[i], best_norm[i], best_stat[i])
+            spline, result["floor"][0, i] = profile_interpolation(
+                norm[i], stat[i], best_norm[i], best_stat[i]
+            )
             result["knot"][:, i], result["root"][:, i] = spline.x, spline(spline.x)
             result["slope"][:, i] = spline(spline.x, 1)
     return result

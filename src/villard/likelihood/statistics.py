@@ -74,7 +74,7 @@ __all__ = [
 Data = Mapping[str, Any]
 
 _DISTRIB = ("errn", "errp", "ul", "is_ul")
-_PROFILE = ("knot", "root", "slope")
+_PROFILE = ("knot", "root", "slope", "floor")
 _CENSORED = ("errn", "errp", "ul", "ul_error", "is_ul")
 
 
