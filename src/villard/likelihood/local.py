@@ -83,10 +83,14 @@ class LocalGroup:
     def _arguments(self, full: Any, group: Any) -> tuple[Any, ...]:
         return full[group["index"]], group["energy_min"], group["energy_max"], group["arrays"]
 
+    def counts(self, full: Any, group: Any) -> Any:
+        """Predicted counts in the bins of each source, shape (n_sources, n_local)."""
+        flux = jax.vmap(self._flux)(*self._arguments(full, group))
+        return jnp.einsum("pt,ptb->pb", flux, group["matrix"])
+
     def add_counts(self, mu: Any, full: Any, group: Any) -> Any:
         """Add the predicted counts to all measurements' bins, shape (n_rows, n_columns)."""
-        flux = jax.vmap(self._flux)(*self._arguments(full, group))
-        counts = jnp.einsum("pt,ptb->pb", flux, group["matrix"])
+        counts = self.counts(full, group)
         return mu.at[group["row"][:, None], group["columns"]].add(counts)
 
     def jacobian(self, full: Any, full_scale: Any, group: Any) -> Any:

@@ -9,7 +9,7 @@ from villard.modeling.fit_result import CovarianceResult
 from villard.modeling.minimizers import Outcome
 from villard.modeling.models import Models
 
-__all__ = ["check_distance", "covariance_at", "names_at_limits"]
+__all__ = ["at_limits", "check_distance", "covariance_at", "invert_hessian", "names_at_limits"]
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def check_distance(likelihood: Any, outcome: Outcome) -> None:
     """
     if not np.all(np.isfinite(outcome.theta)):
         return
-    free = ~_at_limits(likelihood, outcome.theta)
+    free = ~at_limits(likelihood, outcome.theta)
     gradient = likelihood.value_and_gradient(outcome.theta)[1][free]
     curvatures = [
         f(outcome.theta)[np.ix_(free, free)] for f in (likelihood.hessian, likelihood.expected_fisher)
@@ -59,11 +59,11 @@ def _distance(gradient: Array, curvature: Array) -> float:
 
 def names_at_limits(likelihood: Any, theta: Array, models: Models) -> list[str]:
     """Return the unique names of parameters that are at one of their limits."""
-    at = _at_limits(likelihood, theta)
+    at = at_limits(likelihood, theta)
     return [models.unique_name(p) for p, is_at in zip(likelihood.parameters, at, strict=True) if is_at]
 
 
-def _at_limits(likelihood: Any, theta: Array) -> NDArray[np.bool_]:
+def at_limits(likelihood: Any, theta: Array) -> NDArray[np.bool_]:
     """Which parameters are at a limit, or so close to one that a better fit lies beyond it.
 
     MINUIT and simplex methods approach a limit without ever reaching it.
@@ -88,12 +88,12 @@ def covariance_at(likelihood: Any, theta: Array, models: Models) -> CovarianceRe
     """
     names = [models.unique_name(p) for p in likelihood.parameters]
     hessian = likelihood.hessian(theta)
-    free = ~_at_limits(likelihood, theta)
+    free = ~at_limits(likelihood, theta)
     matrix = np.zeros_like(hessian)
     quality, message = 0, "The Hessian is not finite: no covariance."
     inner = hessian[np.ix_(free, free)]
     if np.all(np.isfinite(inner)):
-        inverse, quality, message = _invert(
+        inverse, quality, message = invert_hessian(
             inner, [n for n, is_free in zip(names, free, strict=True) if is_free]
         )
         matrix[np.ix_(free, free)] = 2 * inverse
@@ -105,7 +105,7 @@ def covariance_at(likelihood: Any, theta: Array, models: Models) -> CovarianceRe
     )
 
 
-def _invert(hessian: Array, names: list[str]) -> tuple[Array, int, str]:
+def invert_hessian(hessian: Array, names: list[str]) -> tuple[Array, int, str]:
     """Invert a Hessian; force it positive definite where it isn't, and tell."""
     if hessian.size == 0:
         return hessian, 0, "No parameter is away from its limits: no covariance."
