@@ -41,6 +41,10 @@ class FitSetupError(FitError, ConfigError):
     """A fit was asked for in a way that can't work: an unknown option, an empty fit range, nothing to fit."""
 
 
+class CheckpointError(DataError):
+    """A checkpoint is damaged, or belongs to another problem than the one that is to go on."""
+
+
 class OverwriteError(VillardError, FileExistsError):
     """A file exists already and overwriting wasn't asked for."""
 

@@ -3,10 +3,17 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "GridLeaf": "leaves",
+    "Mixture": "mixture",
+    "MixtureTree": "tree",
+    "ParameterGrid": "grids",
+    "Posterior": "posterior",
+    "Problem": "problem",
     "SpaceContraction": "contraction",
     "TrueGrid": "contraction",
     "contract_energy": "contraction",
     "contract_space": "contraction",
+    "stick_breaking": "dirichlet",
 }
 
 __all__ = sorted(_EXPORTS)

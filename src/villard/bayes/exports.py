@@ -1,0 +1,123 @@
+"""Posteriors for other packages: ArviZ and corner."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from villard.utils.lazy import import_optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from villard.bayes.posterior import Posterior
+
+__all__ = ["plot_corner", "to_inference_data"]
+
+#: Ratio of the ends of a parameter above which its axis is logarithmic.
+_LOG_RATIO = 5.0
+#: Most samples that are drawn: contours of more look the same.
+_MAX_SAMPLES = 20_000
+
+
+def to_inference_data(posterior: Posterior) -> Any:
+    """Return ArviZ's `InferenceData` of a posterior."""
+    with warnings.catch_warnings():
+        # At import it announces that a newer release is differently built.
+        warnings.simplefilter("ignore")
+        arviz = import_optional("arviz", "arviz")
+    if posterior.chains > 1:
+        samples = posterior.samples.reshape(posterior.chains, -1, len(posterior.names))
+        likelihood = posterior.log_likelihood.reshape(posterior.chains, -1)
+    else:
+        both = np.column_stack([posterior.samples, posterior.log_likelihood])
+        joined = type(posterior)([*posterior.names, "lp"], both, posterior.weights)
+        rows = joined.equal_weight_samples(n=max(int(posterior.ess), 100), random_state=0)
+        samples, likelihood = rows[np.newaxis, :, :-1], rows[np.newaxis, :, -1]
+    data = {name: samples[:, :, i] for i, name in enumerate(posterior.names)}
+    attributes = {
+        "log_evidence": posterior.log_evidence,
+        "log_evidence_error": posterior.log_evidence_error,
+        "sampler": posterior.sampler,
+        "n_calls": posterior.n_calls,
+    }
+    return arviz.from_dict(
+        posterior=data, sample_stats={"lp": likelihood}, posterior_attrs=attributes, attrs=attributes
+    )
+
+
+def plot_corner(
+    posterior: Posterior,
+    truths: Mapping[str, float] | None,
+    names: Sequence[str] | None,
+    log_axes: Sequence[str] | None,
+    **kwargs: Any,
+) -> Figure:
+    """Plot parameters against each other; see `Posterior.plot_corner`."""
+    corner = import_optional("corner", "corner")
+    names = list(names or posterior.names)
+    columns = [posterior._column(name) for name in names]
+    for name in (*(truths or {}), *(log_axes or ())):
+        posterior._column(name)
+    samples, weights = _thinned(posterior)
+    data = samples[:, columns]
+    scales = ["log" if _is_log(posterior, name, log_axes) else "linear" for name in names]
+    labels = [f"{n} [{posterior.units[n]}]" if posterior.units.get(n) else n for n in names]
+    options: dict[str, Any] = {
+        "labels": labels,
+        "bins": 25,
+        "smooth": 0.8,
+        "show_titles": True,
+        "title_fmt": ".2f",
+        "truth_color": "#d1495b",
+        "color": "#1d3557",
+        "plot_datapoints": False,
+        "fill_contours": True,
+        "levels": (0.393, 0.865),
+        "label_kwargs": {"fontsize": 11},
+        "title_kwargs": {"fontsize": 10},
+        "quantiles": [0.16, 0.5, 0.84],
+    }
+    given = None if truths is None else [truths.get(name) for name in names]
+    with warnings.catch_warnings():
+        # Of parameters that hardly vary.
+        warnings.simplefilter("ignore")
+        return corner.corner(
+            data,
+            weights=weights,
+            truths=given,
+            axes_scale=scales,
+            range=[_range(posterior, name, (truths or {}).get(name)) for name in names],
+            **(options | kwargs),
+        )
+
+
+def _thinned(posterior: Posterior) -> tuple[Any, Any]:
+    kept = posterior.weights > 1e-4 * posterior.weights.max()
+    samples, weights = posterior.samples[kept], posterior.weights[kept]
+    if len(samples) <= _MAX_SAMPLES:
+        return samples, weights
+    return posterior.equal_weight_samples(_MAX_SAMPLES, random_state=0), None
+
+
+def _is_log(posterior: Posterior, name: str, log_axes: Sequence[str] | None) -> bool:
+    if log_axes is not None:
+        return name in log_axes
+    if posterior.units.get(name, "") == "" and np.max(posterior[name]) <= 1:
+        return False
+    low, high = posterior.quantile(name, [0.001, 0.999])
+    return bool(low > 0 and high > _LOG_RATIO * low)
+
+
+def _range(posterior: Posterior, name: str, truth: float | None) -> tuple[float, float]:
+    """Nearly all of the samples, and the true value."""
+    low, high = (float(x) for x in posterior.quantile(name, [0.0005, 0.9995]))
+    if truth is not None:
+        low, high = min(low, truth), max(high, truth)
+    if not low < high:
+        width = abs(low) * 0.01 or 0.01
+        low, high = low - width, high + width
+    return low, high

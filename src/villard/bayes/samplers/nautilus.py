@@ -1,0 +1,66 @@
+"""Importance nested sampling with neural networks by nautilus (Lange 2023, MNRAS 525, 3181)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from villard.bayes.samplers.base import Draws, Run, effective_size
+from villard.utils.lazy import import_optional
+
+if TYPE_CHECKING:
+    from villard.bayes.problem import Problem
+
+DEFAULTS: dict[str, Any] = {
+    "nlive": 1000,
+    "n_eff": 10_000,
+    "n_networks": 4,
+    "n_batch": 256,
+    "discard_exploration": True,
+    "f_live": 0.01,
+}
+
+
+def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
+    """Run nautilus, vectorised; it keeps its state in an HDF5 file in the checkpoint."""
+    nautilus = import_optional("nautilus", "nautilus")
+    path = None
+    if run.checkpoint is not None:
+        import_optional("h5py", "nautilus")
+        path = str(run.checkpoint.folder / "nautilus.hdf5")
+    sampler = nautilus.Sampler(
+        problem.prior_transform,
+        problem.log_likelihood,
+        n_dim=problem.n_dim,
+        n_live=settings["nlive"],
+        n_networks=settings["n_networks"],
+        n_batch=settings["n_batch"],
+        vectorized=True,
+        pass_dict=False,
+        seed=run.seed,
+        filepath=path,
+        resume=path is not None,
+    )
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # Its networks stop early by design.
+        warnings.simplefilter("ignore")
+        sampler.run(
+            f_live=settings["f_live"],
+            n_eff=settings["n_eff"],
+            discard_exploration=settings["discard_exploration"],
+            verbose=bool(run.progress),
+        )
+    points, log_weight, log_likelihood = sampler.posterior()
+    size = effective_size(log_weight)
+    return Draws(
+        np.asarray(points),
+        np.asarray(log_likelihood),
+        np.asarray(log_weight),
+        float(sampler.log_z),
+        # Importance sampling with so many effective samples; exact for constant weights.
+        float(1 / np.sqrt(size)),
+        int(sampler.n_like),
+        {"efficiency": float(sampler.eta)},
+    )
