@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from villard.catalog.table import read_table
+from villard.catalog.table import Row, read_table
 from villard.exceptions import DataError, FileFormatError
 from villard.utils.names import nearest
 
@@ -36,7 +36,7 @@ class SourceCatalogObject:
 
     Parameters
     ----------
-    data : dict
+    data : `Row`
         Row of the table: column to value, with a unit where the column has one.
     row_index : int
         Position in the table.
@@ -46,7 +46,7 @@ class SourceCatalogObject:
 
     _source_name_key: ClassVar[str] = "Source_Name"
 
-    def __init__(self, data: dict[str, Any], row_index: int, catalog: SourceCatalog) -> None:
+    def __init__(self, data: Mapping[str, Any], row_index: int, catalog: SourceCatalog) -> None:
         self.data = data
         self._row_index = row_index
         self.catalog = catalog
@@ -194,22 +194,7 @@ class SourceCatalog:
         return new
 
     def _object(self, index: int) -> Any:
-        return self.source_object_class(self._row(index), index, self)
-
-    def _row(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for name, column in self.table.columns.items():
-            value = column[index]
-            if column.unit is not None:
-                value = u.Quantity(value, column.unit)
-            elif isinstance(value, str | np.str_):
-                value = str(value)
-            elif np.ma.is_masked(value):
-                value = np.nan if column.dtype.kind == "f" else None
-            elif np.ndim(value) == 0 and isinstance(value, np.generic):
-                value = value.item()
-            row[name] = value
-        return row
+        return self.source_object_class(Row(self.table, index), index, self)
 
     @property
     def positions(self) -> SkyCoord:

@@ -12,7 +12,7 @@ import numpy as np
 from villard.catalog.core import SourceCatalog, SourceCatalogObject, finite
 from villard.catalog.fermi_shapes import MissingTemplateError, extended_model, template_folders
 from villard.catalog.fermi_spectra import spectrum_2fhl, spectrum_3fgl, spectrum_3fhl, spectrum_4fgl
-from villard.catalog.table import open_catalog, table_from_hdu
+from villard.catalog.table import Row, open_catalog, table_from_hdu
 from villard.exceptions import FileFormatError, ModelError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SourceCatalogObjectFermi(SourceCatalogObject):
     catalog: Any
 
     @property
-    def data_extended(self) -> dict[str, Any] | None:
+    def data_extended(self) -> Row | None:
         """Row of the table of extended sources; `None` for a point source."""
         name = str(self.data.get("Extended_Source_Name", "")).strip()
         return self.catalog.extended_source(name) if name else None
@@ -145,7 +145,7 @@ class SourceCatalogFermi(SourceCatalog):
             self._cache["folders"] = template_folders(self._extended_dir, self._filename)
         return self._cache["folders"]
 
-    def extended_source(self, name: str) -> dict[str, Any]:
+    def extended_source(self, name: str) -> Row:
         """Return the row of an extended source.
 
         Raises
@@ -159,11 +159,7 @@ class SourceCatalogFermi(SourceCatalog):
             raise FileFormatError(
                 f"{self._filename}: expected one extended source {name!r}, found {len(rows)}"
             )
-        row: dict[str, Any] = {}
-        for key, column in table.columns.items():
-            value = column[rows[0]]
-            row[key] = u.Quantity(value, column.unit) if column.unit is not None else value
-        return row
+        return Row(table, rows[0])
 
     def missing_templates(self) -> dict[str, str]:
         """Return the sources whose templates aren't there: name of the source to the reason."""

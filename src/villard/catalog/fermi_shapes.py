@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def template_folders(directory: str | os.PathLike[str] | None, catalog: str | No
     return list(dict.fromkeys(folder for folder in folders if folder.is_dir()))
 
 
-def extended_model(row: dict[str, Any], folders: list[Path], where: str) -> Any:
+def extended_model(row: Mapping[str, Any], folders: list[Path], where: str) -> Any:
     """Return the morphology of a row of the table of extended sources.
 
     Disks and Gaussians are made from their sizes: ``Model_SemiMajor`` is the radius of a disk, and of a
@@ -100,7 +101,7 @@ def read_template(path: Path) -> Any:
         return TemplateSpatialModel.read(path, normalize=True)
 
 
-def _ellipse(form: str, row: dict[str, Any]) -> Any:
+def _ellipse(form: str, row: Mapping[str, Any]) -> Any:
     from villard.modeling.models import DiskSpatialModel, GaussianSpatialModel
 
     major = float(u.Quantity(row["Model_SemiMajor"], "deg").value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import astropy.units as u
@@ -12,18 +13,18 @@ from villard.exceptions import ModelError
 __all__ = ["spectrum_2fhl", "spectrum_3fgl", "spectrum_3fhl", "spectrum_4fgl"]
 
 
-def _unknown(data: dict[str, Any], kind: str) -> ModelError:
+def _unknown(data: Mapping[str, Any], kind: str) -> ModelError:
     return ModelError(f"{data['Source_Name']}: the catalogue has the unknown spectrum {kind!r}")
 
 
-def _power_law(data: dict[str, Any], flux: str, index: str) -> Any:
+def _power_law(data: Mapping[str, Any], flux: str, index: str) -> Any:
     from villard.modeling.models import PowerLawSpectralModel
 
     model = PowerLawSpectralModel(index=data[index], amplitude=data[flux], reference=data["Pivot_Energy"])
     return set_errors(model, index=data[f"Unc_{index}"], amplitude=data[f"Unc_{flux}"])
 
 
-def _log_parabola(data: dict[str, Any], flux: str, index: str, beta: str) -> Any:
+def _log_parabola(data: Mapping[str, Any], flux: str, index: str, beta: str) -> Any:
     from villard.modeling.models import LogParabolaSpectralModel
 
     model = LogParabolaSpectralModel(
@@ -33,7 +34,7 @@ def _log_parabola(data: dict[str, Any], flux: str, index: str, beta: str) -> Any
     return set_errors(model, **{name: data[column] for name, column in errors.items()})
 
 
-def spectrum_3fgl(data: dict[str, Any]) -> Any:
+def spectrum_3fgl(data: Mapping[str, Any]) -> Any:
     """Return the spectrum of a row of 3FGL (Acero et al. 2015, ApJS 218, 23)."""
     from villard.modeling.models import (
         ExpCutoffPowerLaw3FGLSpectralModel,
@@ -68,7 +69,7 @@ def _fixed_exponent(model: Any, error: Any) -> Any:
     return model
 
 
-def spectrum_4fgl(data: dict[str, Any]) -> Any:
+def spectrum_4fgl(data: Mapping[str, Any]) -> Any:
     """Return the spectrum of a row of 4FGL, in any release, or of FL16Y.
 
     Up to DR2 cutoffs are PLSuperExpCutoff2, from DR3 on PLSuperExpCutoff4 (Abdollahi et al. 2020, ApJS 247,
@@ -101,7 +102,7 @@ def spectrum_4fgl(data: dict[str, Any]) -> Any:
     return _fixed_exponent(model, data["Unc_PLEC_Exp_Index"])
 
 
-def spectrum_3fhl(data: dict[str, Any]) -> Any:
+def spectrum_3fhl(data: Mapping[str, Any]) -> Any:
     """Return the spectrum of a row of 3FHL (Ajello et al. 2017, ApJS 232, 18)."""
     kind = data["SpectrumType"]
     if kind == "PowerLaw":
@@ -112,7 +113,7 @@ def spectrum_3fhl(data: dict[str, Any]) -> Any:
     raise _unknown(data, kind)
 
 
-def spectrum_2fhl(data: dict[str, Any]) -> Any:
+def spectrum_2fhl(data: Mapping[str, Any]) -> Any:
     """Return the spectrum of a row of 2FHL, by flux from 50 GeV to 2 TeV (Ackermann et al. 2016)."""
     from villard.modeling.models import PowerLaw2SpectralModel
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -14,10 +15,64 @@ from villard.utils.paths import make_path
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["column_unit", "open_catalog", "read_table", "table_from_hdu"]
+__all__ = ["Row", "column_unit", "open_catalog", "read_table", "table_from_hdu"]
 
 #: Units of counts, which fluxes of models don't have.
 _COUNTS = (u.ph,)
+
+
+class Row(Mapping[str, Any]):
+    """A row of a table: column to value, with a unit where the column has one.
+
+    Values are taken from the table when they are asked for.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Table.
+    index : int
+        Position of the row.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> row = Row(Table({"name": ["A", "B"], "flux": [1.0, 2.0] * u.Unit("cm-2 s-1")}), 1)
+    >>> row["name"], row["flux"]
+    ('B', <Quantity 2. 1 / (s cm2)>)
+    """
+
+    def __init__(self, table: Table, index: int) -> None:
+        self._table, self._index = table, index
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            self._values[name] = _value(self._table.columns[name], self._index)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table.columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.colnames)
+
+    def __len__(self) -> int:
+        return len(self._table.colnames)
+
+    def __repr__(self) -> str:
+        return f"Row({dict(self)!r})"
+
+
+def _value(column: Any, index: int) -> Any:
+    value = column[index]
+    if np.ma.is_masked(value):
+        # What isn't there.
+        value = np.nan if column.dtype.kind == "f" else None
+    if column.unit is not None and value is not None:
+        return u.Quantity(getattr(value, "value", value), column.unit)
+    if isinstance(value, str | np.str_):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def column_unit(text: str | None, where: str) -> u.UnitBase | None:

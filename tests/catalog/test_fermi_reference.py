@@ -1,0 +1,111 @@
+"""Catalogues beside their own columns, and beside what fermipy reads from them."""
+
+import json
+import re
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+
+from villard.catalog import read_catalog
+from villard.modeling.models.gtlike import gtlike_parameters, model_from_dict, spectrum_type
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "fermi_catalog.json").read_text())
+FILES = {"4FGL_v20": "4FGL", "DR4_v35": "4FGL-DR4", "3FGL": "3FGL"}
+COLUMNS = {"Flux1000": ("integral", 1 * u.GeV), "Energy_Flux100": ("energy_flux", 0.1 * u.GeV)}
+
+
+@pytest.fixture(scope="module")
+def catalogs(gammapy_data):
+    return {name: read_catalog(name) for name in FILES.values()}
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), sorted({tuple(key.split(".")[1:3]) for key in REFERENCE if key.startswith("catalog.")})
+)
+def test_integrals_of_all_sources(catalogs, file, kind):
+    """The integral of each spectrum beside the column of the catalogue: the distribution of ratios."""
+    catalog = catalogs[FILES[file]]
+    rows = np.flatnonzero(catalog.table["SpectrumType"] == kind)
+    wanted = {column: REFERENCE.get(f"catalog.{file}.{kind}.{column}") for column in COLUMNS}
+    wanted = {column: entry for column, entry in wanted.items() if entry is not None}
+    ratios: dict[str, list[float]] = {column: [] for column in wanted}
+    for row in rows:
+        source = catalog[row]
+        spectrum = source.spectral_model()
+        for column in wanted:
+            method, low = COLUMNS[column]
+            ratio = getattr(spectrum, method)(low, 100 * u.GeV) / source.data[column]
+            ratios[column].append(float(ratio.to_value("")))
+    for column, entry in wanted.items():
+        assert len(rows) == entry["expected"]["n"]
+        found = np.percentile(ratios[column], [0, 1, 50, 99, 100])
+        np.testing.assert_allclose(found, entry["expected"]["ratio_percentiles"], rtol=1e-5)
+
+
+def test_integrals_of_3fhl(gammapy_data):
+    """With the index of the power law, not the local one, both fluxes of 3FHL come out."""
+    ratios = []
+    for source in read_catalog("3FHL"):
+        spectrum = source.spectral_model()
+        flux = spectrum.integral(10 * u.GeV, 1 * u.TeV) / source.data["Flux"]
+        eflux = spectrum.energy_flux(10 * u.GeV, 1 * u.TeV) / source.data["Energy_Flux"]
+        ratios.append([float(ratio.to_value("")) for ratio in (flux, eflux)])
+    assert np.allclose(np.median(ratios, axis=0), 1, rtol=5e-4)
+    assert np.allclose(np.percentile(ratios, [1, 99], axis=0), 1, rtol=5e-3)
+
+
+@pytest.mark.parametrize("key", [key for key in REFERENCE if key.startswith("roi.count.")])
+def test_numbers_of_sources(catalogs, key):
+    entry = REFERENCE[key]
+    catalog = catalogs["4FGL-DR4" if "v35" in entry["inputs"][0] else "3FGL"]
+    found = re.search(r"l=(\d+),b=(\d+),r=(\d+)", entry["description"])
+    if found is None:
+        center, radius = catalog["3FGL J2021.0+4031e"].position, 2
+    else:
+        lon, lat, radius = (float(text) for text in found.groups())
+        center = SkyCoord(lon, lat, unit="deg", frame="galactic")
+    assert len(catalog.select_region(center, radius=radius)) == entry["expected"]
+
+
+@pytest.mark.parametrize("key", [key for key in REFERENCE if key.startswith("roi.par.")])
+def test_parameters_as_gtlike_has_them(catalogs, key):
+    entry = REFERENCE[key]
+    catalog = catalogs["4FGL-DR4" if "v35" in entry["inputs"][0] else "3FGL"]
+    model = catalog[entry["description"].split(":")[0]].sky_model()
+    expected = dict(entry["expected"])
+    assert spectrum_type(model) == expected.pop("type")
+    found = {p.name: p.value for p in gtlike_parameters(model)}
+    assert found == pytest.approx(expected, rel=entry["rtol"])
+
+
+#: Sources of the notebooks: type and parameters, energies (MeV).
+SPECTRA = {
+    "spec.PG1553a": (
+        "LogParabola",
+        {"norm": 4.825e-12, "alpha": 1.604, "beta": 0.03884, "Eb": 1491},
+        100,
+        3e5,
+    ),
+    "spec.PG1553b": (
+        "LogParabola",
+        {"norm": 6.08874855e-12, "alpha": 1.53238263, "beta": 0.0430001117, "Eb": 1491.38049},
+        100,
+        3e5,
+    ),
+    "spec.PSJ1705": ("PowerLaw", {"Prefactor": 1.157e-13, "Index": -1.854, "Scale": 1000}, 500, 5e5),
+    "spec.SMC": ("PowerLaw", {"Prefactor": 1.354e-11, "Index": -2.459, "Scale": 665.5}, 1e3, 5e5),
+}
+
+
+@pytest.mark.parametrize("key", SPECTRA)
+def test_fluxes_printed_by_fermitools(key):
+    kind, parameters, low, high = SPECTRA[key]
+    model = model_from_dict({"name": "A", "ra": 0, "dec": 0, "SpectrumType": kind, **parameters})
+    expected, rtol = REFERENCE[key]["expected"], REFERENCE[key]["rtol"]
+    spectrum, bounds = model.spectral_model, (low * u.MeV, high * u.MeV)
+    assert spectrum.integral(*bounds).to_value("cm-2 s-1") == pytest.approx(expected["flux"], rel=rtol)
+    eflux = spectrum.energy_flux(*bounds).to_value("MeV cm-2 s-1")
+    assert eflux == pytest.approx(expected["eflux_MeV"], rel=rtol)
