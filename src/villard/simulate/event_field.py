@@ -96,7 +96,8 @@ class FieldOfView:
             )
         if energies.shape != (2,) or not 0 < energies[0] < energies[1] < np.inf:
             raise DataError(
-                f"Simulated events: expected energy_bounds as lowest and highest energy, found {energy_bounds}"
+                f"Simulated events: expected energy_bounds as lowest and highest energy, "
+                f"found {energy_bounds}"
             )
         pair = (float(widths[0]), float(widths[1]))
         return cls(center, pair, (float(energies[0]), float(energies[1])))

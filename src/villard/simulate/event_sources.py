@@ -104,7 +104,7 @@ class SourceSampler:
 
 
 def _energies(model: SkyModel, low: float, high: float, response: ResponseSampler) -> Array:
-    """Return nodes of energy (TeV): equally spaced, those of the area, and both sides of the model's breaks."""
+    """Return energies (TeV): equally spaced, nodes of the area, and both sides of the model's breaks."""
     n = max(2, int(np.ceil(np.log10(high / low) * _PER_DECADE)))
     nodes = [np.geomspace(low, high, n), response.aeff.axes["energy_true"].center.to_value("TeV")]
     pure = model.spectral_model.pure()

@@ -36,8 +36,8 @@ def simulate_events(
 ) -> SimulatedEvents:
     """Draw events of models as an observation would record them.
 
-    True energies and directions are drawn from flux x effective area x livetime, and reconstructed ones through
-    energy dispersion and point spread function. Those within the bounds are kept. Residual background
+    True energies and directions are drawn from flux x effective area x livetime, and reconstructed ones
+    through energy dispersion and point spread function. Those within the bounds are kept. Residual background
     (`~villard.modeling.models.IRFBackground`) is drawn from its table of reconstructed rates itself.
 
     Parameters
@@ -46,8 +46,8 @@ def simulate_events(
         Pointing, good time intervals and responses.
     models : model, list of models, `~villard.modeling.models.Models` or nested dict
         Components: `~villard.modeling.models.SkyModel` with a morphology, or
-        `~villard.modeling.models.IRFBackground`. Of a list each model is a component. In a dictionary each key
-        is one, also if it stands for several models, or for a dictionary of further components.
+        `~villard.modeling.models.IRFBackground`. Of a list each model is a component. In a dictionary each
+        key is one, also if it stands for several models, or for a dictionary of further components.
     random_state : int, `~numpy.random.SeedSequence` or `~numpy.random.Generator`, optional
         Seed. Each component has a stream of random numbers of its own.
     n_events : dict, optional
