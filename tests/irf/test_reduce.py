@@ -112,7 +112,7 @@ def test_background_of_the_field_of_view():
     # It rises with right ascension, so falls from pixel to pixel.
     assert np.all(np.diff(counts.data, axis=2) < 0)
     turning = Background3D([energy, *axes], data, "s-1 TeV-1 sr-1", {"FOVALIGN": "ALTAZ"})
-    with pytest.raises(DataError, match="aligned with RADEC are expected, found ALTAZ"):
+    with pytest.raises(DataError, match="aligned with ALTAZ, so time and location are needed"):
         make_map_background_irf(POINTING, 1 * u.s, turning, GEOM.to_cube([ENERGY]))
 
 

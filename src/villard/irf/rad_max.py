@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
+from numpy.typing import NDArray
 
-from villard.irf.table import IRF
+from villard.irf.table import IRF, is_on_axis
 from villard.maps.axis import MapAxis
 
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ class RadMax2D(IRF):
     """Radius within which events were counted as those of a point source, when its response was made.
 
     It has the axes "energy" (reconstructed) and "offset" (from the pointing); parameters are as for `IRF`.
-    Such responses have no point spread function: their effective area includes the cut.
+    Such responses have no point spread function: their effective area includes the cut. The cut was made in
+    bins of energy, so the radius is the same throughout a bin; between offsets it is interpolated.
 
     Examples
     --------
     >>> energy = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=2)
     >>> offset = MapAxis.from_nodes([0, 1] * u.deg, name="offset")
     >>> rad_max = RadMax2D([energy, offset], [[0.2, 0.3], [0.1, 0.15]] * u.deg)
-    >>> rad_max.evaluate(energy=10**0.5 * u.TeV, offset=0.5 * u.deg)
-    <Quantity 0.25 deg>
+    >>> rad_max.evaluate(energy=[2, 9] * u.TeV, offset=0.5 * u.deg)
+    <Quantity [0.25, 0.25] deg>
     """
 
     tag = "rad_max_2d"
@@ -61,6 +63,14 @@ class RadMax2D(IRF):
         energy = MapAxis.from_energy_edges(irf.axes["energy_true"].bounds, name="energy")
         offset = MapAxis.from_edges(u.Quantity([0, 90], "deg"), name="offset")
         return cls([energy, offset], [[value]] * u.deg)
+
+    def _interpolate(self, points: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        energy, offset = points
+        axis = self.axes["energy"]
+        idx = axis.coord_to_idx(energy * axis.unit, clip=True)
+        return super()._interpolate(
+            [np.where(is_on_axis(axis, energy), axis.center.value[idx], -1.0), offset]
+        )
 
     @property
     def is_fixed_rad_max(self) -> bool:

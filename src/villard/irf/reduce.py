@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from villard.exceptions import DataError
 from villard.irf.edisp_kernel_map import EDispKernelMap
 from villard.irf.edisp_map import EDispMap
+from villard.irf.fov import background_rate
 from villard.irf.psf_map import PSFMap
 from villard.irf.table import is_on_axis
 from villard.maps.axis import MapAxis
@@ -195,7 +196,8 @@ def make_map_background_irf(
     pointing: SkyCoord,
     ontime: u.Quantity,
     bkg: Background2D | Background3D,
-    geom: WcsGeom,
+    geom: Geom,
+    frames: Any = None,
 ) -> Map:
     """Return the counts of background that a table of rates predicts.
 
@@ -209,24 +211,23 @@ def make_map_background_irf(
     ontime : `~astropy.units.Quantity`
         Time of observation; rates include what the dead time takes away.
     bkg : `Background2D` or `Background3D`
-        Rates. Coordinates in the field of view must be parallel to right ascension and declination.
-    geom : `~villard.maps.WcsGeom`
-        Geometry with the axis "energy".
+        Rates.
+    geom : `~villard.maps.Geom`
+        Geometry with the axis "energy". A region gets the rate at its centre, times its solid angle.
+    frames : list of `~astropy.coordinates.AltAz`, optional
+        Frames over which rates are averaged if the coordinates of the field of view are those of the
+        altazimuth system; see `~villard.irf.fov.observation_frames`.
 
     Raises
     ------
     DataError
-        If coordinates in the field of view are those of the altazimuth system, which change with time.
+        If the alignment of the field of view is unknown, or frames are needed.
     """
     axis = _axis(geom, "energy", "Background")
     geom = geom.to_image().to_cube([axis])
     edges, energy = axis.edges.to_value("TeV"), _energy_points(axis, bkg.axes["energy"])
-    coords: dict[str, Any] = {"energy": energy[:, np.newaxis, np.newaxis] * u.TeV}
-    if "offset" in bkg.required_axes:
-        coords["offset"] = _offsets(geom, pointing)
-    else:
-        coords["fov_lon"], coords["fov_lat"] = _field_of_view(geom, pointing, bkg)
-    rate = bkg.evaluate(**coords).to_value("s-1 TeV-1 sr-1")
+    points = energy[:, np.newaxis, np.newaxis] * u.TeV
+    rate = background_rate(bkg, pointing, points, _directions(geom), frames)
     parts = _power_law_integrals(energy, rate)
     counts = np.add.reduceat(parts, np.searchsorted(energy, edges[:-1]), axis=0)
     counts *= np.nan_to_num(geom.solid_angle().to_value("sr")) * u.Quantity(ontime).to_value("s")
@@ -243,15 +244,13 @@ def _energy_points(axis: MapAxis, table_axis: MapAxis) -> Array:
     return np.union1d(edges, inner)
 
 
-def _field_of_view(geom: WcsGeom, pointing: SkyCoord, bkg: Any) -> tuple[u.Quantity, u.Quantity]:
-    if bkg.fov_alignment != "RADEC":
-        raise DataError(
-            "Background: coordinates of the field of view that are aligned with RADEC are expected, found "
-            f"{bkg.fov_alignment}; average over directions with to_2d()"
-        )
-    center = pointing.icrs
-    lon, lat = center.spherical_offsets_to(geom.skydirs().icrs)
-    return lon.to("deg"), lat.to("deg")
+def _directions(geom: Geom) -> SkyCoord:
+    if isinstance(geom, WcsGeom):
+        return geom.skydirs()
+    center = geom.center_skydir
+    if center is None:
+        raise DataError("Background: the geometry has no region")
+    return center.reshape(geom.spatial_shape)
 
 
 def _power_law_integrals(energy: Array, values: Array) -> Array:
