@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ModelError
 from villard.simulate.event_draws import EnergyDensity, draw_index
-from villard.simulate.event_field import axes_at, rotation
+from villard.simulate.event_field import axes_at, displaced, rotation
 from villard.simulate.event_response import ResponseSampler
 
 if TYPE_CHECKING:
@@ -134,8 +134,11 @@ class SkySampler:
         self._field = response.field
         self.unit: u.UnitBase = u.dimensionless_unscaled
         self._log_energy = np.zeros(0)
+        self._radial: tuple[Array, Array] | None = None
         if spatial.is_point:
             self._set_point(spatial)
+        elif hasattr(spatial, "radial_distribution"):
+            self._set_radial(spatial, response.margin)
         else:
             self._set_pixels(spatial, response)
 
@@ -145,6 +148,17 @@ class SkySampler:
         self._total = np.ones(1)
         offset = float(self._field.offset(vector))
         self.offsets = (offset, offset)
+
+    def _set_radial(self, spatial: Any, margin: float) -> None:
+        """Set up a round source by the integral within separations, out to the corners of the field."""
+        vector = self._field.from_frame(*spatial.position_lonlat, spatial.frame)
+        offset = float(self._field.offset(vector))
+        radius = min(offset + self._field.half_diagonal + margin, 180.0)
+        extent = float(spatial.evaluation_radius.to_value("deg"))
+        radius = min(radius, extent)
+        self._point, self._radial = vector, spatial.radial_distribution(radius * u.deg)
+        self._total = self._radial[1][-1:]
+        self.offsets = max(offset - radius, 0.0), offset + radius
 
     def _set_pixels(self, spatial: Any, response: ResponseSampler) -> None:
         from astropy.coordinates import SkyCoord
@@ -221,6 +235,11 @@ class SkySampler:
     def draw(self, energy: Array, rng: Generator) -> Array:
         """Draw a local direction for each energy (TeV), shape (n, 3)."""
         n = len(energy)
+        if self._radial is not None:
+            separation, integral = self._radial
+            psi = np.interp(rng.random(n) * integral[-1], integral, separation)
+            azimuth = rng.uniform(0, 2 * np.pi, n)
+            return displaced(np.broadcast_to(self._point, (n, 3)), psi, azimuth)
         if self._point is not None:
             return np.broadcast_to(self._point, (n, 3))
         random = rng.random((3, n))

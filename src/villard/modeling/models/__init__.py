@@ -67,6 +67,8 @@ _EXPORTS = {
     "Prior": "villard.modeling.prior",
     "FoVBackgroundModel": "background",
     "IRFBackground": "irf_background",
+    "DMProfile": "villard.astro.darkmatter.profiles",
+    "HaloSpatialModel": "spatial.halo",
     "TemplateNPredModel": "npred_template",
     "SkyModel": "sky",
     "SpectralModel": "spectral.core",

@@ -1,0 +1,1 @@
+"""Astrophysics: what sources are made of."""
