@@ -132,5 +132,6 @@ def _index(roi: Any, source: Source) -> float:
     if "reference" in names:
         energy = source.spectral_model.parameters["reference"].quantity
     else:
-        energy = np.sqrt(np.prod(roi.energy_bounds))
+        low, high = roi.energy_bounds
+        energy = np.sqrt(low * high)
     return float(source.spectral_model.spectral_index(energy))
