@@ -14,6 +14,9 @@ _EXPORTS = {
     "JFactory": "jfactor",
     "cone_integral": "jfactor",
     "line_of_sight_integral": "jfactor",
+    "DarkMatterAnnihilationSpectralModel": "spectral",
+    "DarkMatterDecaySpectralModel": "spectral",
+    "PrimaryFlux": "spectral",
     "HaloSpatialModel": "villard.modeling.models.spatial.halo",
     "profiles": "profiles",
 }

@@ -4,7 +4,8 @@ For an observer at the distance d of the centre, a line of sight at the separati
 :math:`b = d \sin\psi`. With s the distance to that point on the line,
 
 .. math:: \int \rho^n(r)\,\mathrm{d}l =
-    \int_{-d\cos\psi}^{s_1} \rho^n\left(\sqrt{b^2 + s^2}\right)\mathrm{d}s, \qquad s = b \sinh t, \quad r = b \cosh t
+    \int_{-d\cos\psi}^{s_1} \rho^n\left(\sqrt{b^2 + s^2}\right)\mathrm{d}s, \quad
+    s = b \sinh t, \quad r = b \cosh t
 
 In t the integrand is smooth also for cusps at any small b, so that Gauss-Legendre quadrature is exact to
 1e-8. The lines end where r reaches ``radius_max``.

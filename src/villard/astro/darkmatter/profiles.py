@@ -175,7 +175,9 @@ class GeneralizedNFWProfile(DMProfile):
 
 
 class ZhaoProfile(DMProfile):
-    r"""Zhao's profile, :math:`\rho_s x^{-\gamma} [1 + x^{1 / \alpha}]^{(\gamma - \beta) \alpha}`, x = r / r_s.
+    r"""Zhao's profile, :math:`\rho_s x^{-\gamma} [1 + x^{1 / \alpha}]^{(\gamma - \beta) \alpha}`.
+
+    Here x = r / r_s.
 
     Source: Zhao 1996, MNRAS 278, 488, eq. 1.
     """
