@@ -3,6 +3,7 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "EventMixture": "event_mixture",
     "GridLeaf": "leaves",
     "Mixture": "mixture",
     "MixtureTree": "tree",

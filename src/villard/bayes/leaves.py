@@ -256,7 +256,7 @@ class SpectralLeaf(Leaf):
 
     def largest(self) -> Array:
         """Return the densities at the present values."""
-        density = np.asarray(self._evaluate({}, self.data))
+        density = np.asarray(self._evaluate({}, self.data, np))
         # Where the present spectrum has nothing, another one may.
         kernels = sum(np.asarray(t.kernel).max(axis=1) for t in self.terms)
         top = np.max(kernels) if np.any(kernels) else 1.0
@@ -272,21 +272,21 @@ class SpectralLeaf(Leaf):
 
     def values(self, parameters: dict[str, Any], data: Any) -> Any:
         """Return kernels times spectra, over the events that they give in all."""
-        return self._evaluate(parameters, data)
+        return self._evaluate(parameters, data, jnp)
 
-    def _evaluate(self, parameters: dict[str, Any], data: Any) -> Any:
+    def _evaluate(self, parameters: dict[str, Any], data: Any, xp: Any) -> Any:
         from villard.likelihood.predict import bin_flux
 
-        low, high = jnp.asarray(data["edges"])[:-1], jnp.asarray(data["edges"])[1:]
-        total, detected = jnp.asarray(data["constant"]), jnp.asarray(data["constant_detected"])
+        low, high = xp.asarray(data["edges"])[:-1], xp.asarray(data["edges"])[1:]
+        total, detected = xp.asarray(data["constant"]), xp.asarray(data["constant_detected"])
         for term, own in zip(self.terms, data["terms"], strict=True):
-            values = jnp.asarray(own["values"])
+            values = xp.asarray(own["values"])
             for i, (name, position) in enumerate(term.names.items()):
                 if name in parameters:
                     values = values.at[position].set(parameters[name] * own["factors"][i])
-            arrays = tuple(jnp.asarray(a) for a in own["arrays"])
+            arrays = tuple(xp.asarray(a) for a in own["arrays"])
             flux = bin_flux(term.pure, low, high, values, arrays, self.order)
-            flux = jnp.broadcast_to(flux, low.shape)
+            flux = xp.broadcast_to(flux, low.shape)
             total = total + own["kernel"] @ flux
             detected = detected + own["detected"] @ flux
         return total / detected
