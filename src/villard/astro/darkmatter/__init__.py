@@ -17,6 +17,8 @@ _EXPORTS = {
     "DarkMatterAnnihilationSpectralModel": "spectral",
     "DarkMatterDecaySpectralModel": "spectral",
     "PrimaryFlux": "spectral",
+    "ScalarSingletSpectralModel": "singlet_spectral",
+    "singlet": "singlet",
     "HaloSpatialModel": "villard.modeling.models.spatial.halo",
     "profiles": "profiles",
 }

@@ -70,6 +70,7 @@ _EXPORTS = {
     "DarkMatterAnnihilationSpectralModel": "villard.astro.darkmatter.spectral",
     "DarkMatterDecaySpectralModel": "villard.astro.darkmatter.spectral",
     "PrimaryFlux": "villard.astro.darkmatter.spectral",
+    "ScalarSingletSpectralModel": "villard.astro.darkmatter.singlet_spectral",
     "DMProfile": "villard.astro.darkmatter.profiles",
     "HaloSpatialModel": "spatial.halo",
     "TemplateNPredModel": "npred_template",
