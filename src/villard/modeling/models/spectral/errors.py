@@ -12,7 +12,14 @@ from villard.exceptions import ModelError
 from villard.modeling.models.spectral.core import SpectralModel, closed_form, engine_values, rule_for
 from villard.modeling.models.spectral.pure import PureSpectrum
 
-__all__ = ["draw_parameters", "linear_errors", "local_index", "pivot_energy", "with_errors"]
+__all__ = [
+    "draw_parameters",
+    "linear_errors",
+    "local_index",
+    "pivot_energy",
+    "value_and_jacobian",
+    "with_errors",
+]
 
 Array = NDArray[np.float64]
 
@@ -105,12 +112,12 @@ def _padded(energies: tuple[Array, ...]) -> tuple[tuple[Array, ...], int]:
     return tuple(np.append(e.ravel(), np.full(length - n, e.ravel()[-1])) for e in energies), n
 
 
-def _value_and_jacobian(model: SpectralModel, kind: str, energies: tuple[Array, ...]) -> tuple[Array, Array]:
+def value_and_jacobian(model: SpectralModel, kind: str, energies: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return values and their derivatives by the parameters in the engine's units, shape (..., n)."""
     pure = model.pure()
     if kind in ("integral", "energy_flux") and closed_form(pure, kind) is None:
         rule = rule_for(model, kind, *(e.ravel() for e in energies))
-        value, jacobian = (rule.sum(a) for a in _value_and_jacobian(model, "evaluate", (rule.energy,)))
+        value, jacobian = (rule.sum(a) for a in value_and_jacobian(model, "evaluate", (rule.energy,)))
     elif energies[0].size == 0:
         value, jacobian = np.empty(0), np.empty((0, pure.n_parameters))
     else:
@@ -135,7 +142,7 @@ def _scaled_covariance(model: SpectralModel) -> tuple[Array, Array]:
 
 def linear_errors(model: SpectralModel, kind: str, energies: tuple[Array, ...]) -> Array:
     """Return value and (twice) its standard error, by first-order propagation; shape (3, ...)."""
-    value, jacobian = _value_and_jacobian(model, kind, energies)
+    value, jacobian = value_and_jacobian(model, kind, energies)
     errors, correlation = _scaled_covariance(model)
     # A parameter without error doesn't matter, not even where the derivative by it is infinite.
     scaled = np.where(errors > 0, jacobian, 0.0) * errors
@@ -209,7 +216,7 @@ def _sampled_values(model: SpectralModel, kind: str, energies: tuple[Array, ...]
 
 def local_index(model: SpectralModel, energy: Array) -> Any:
     """Return the local index."""
-    return _value_and_jacobian(model, "index", (energy,))[0][()]
+    return value_and_jacobian(model, "index", (energy,))[0][()]
 
 
 def pivot_energy(model: SpectralModel) -> u.Quantity:
