@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.catalog.table import Row, read_table
-from villard.exceptions import DataError, FileFormatError
+from villard.exceptions import DataError, FileFormatError, ModelError
 from villard.utils.names import nearest
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from villard.modeling.models import Models, SkyModel
 
-__all__ = ["CatalogNameError", "SourceCatalog", "SourceCatalogObject"]
+__all__ = ["CatalogNameError", "IncompleteSourceError", "SourceCatalog", "SourceCatalogObject"]
+
+#: Half axis of the ellipse of 95 % containment of a bivariate normal distribution, in sigma.
+R95_PER_SIGMA = 2.447746830680816
 
 
 class CatalogNameError(DataError, KeyError):
@@ -29,6 +32,10 @@ class CatalogNameError(DataError, KeyError):
     def __str__(self) -> str:
         # KeyError would print the message as a quoted string.
         return str(self.args[0])
+
+
+class IncompleteSourceError(ModelError):
+    """A catalogue lacks what a model of one of its sources needs."""
 
 
 class SourceCatalogObject:
@@ -97,10 +104,18 @@ class SourceCatalogObject:
         -------
         `~villard.modeling.models.SkyModel`
             Spectrum and morphology, with the errors of the catalogue.
+
+        Raises
+        ------
+        IncompleteSourceError
+            If the catalogue has no spectrum of the source.
         """
         from villard.modeling.models import SkyModel
 
-        return SkyModel(self.spectral_model(), self.spatial_model(), name=self.name if name is None else name)
+        spectrum = self.spectral_model()
+        if spectrum is None:
+            raise IncompleteSourceError(f"{self.name}: the catalogue has no spectrum of it")
+        return SkyModel(spectrum, self.spatial_model(), name=self.name if name is None else name)
 
     def info(self, info: str = "all") -> str:
         """Return what is known of the source as text.

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import astropy.units as u
 import numpy as np
 
-from villard.catalog.core import SourceCatalog, SourceCatalogObject, finite
+from villard.catalog.core import R95_PER_SIGMA, SourceCatalog, SourceCatalogObject, finite
 from villard.catalog.fermi_shapes import MissingTemplateError, extended_model, template_folders
 from villard.catalog.fermi_spectra import spectrum_2fhl, spectrum_3fgl, spectrum_3fhl, spectrum_4fgl
 from villard.catalog.table import Row, open_catalog, table_from_hdu
-from villard.exceptions import FileFormatError, ModelError
+from villard.exceptions import DataError, FileFormatError, ModelError
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from villard.estimators import FluxPoints
     from villard.modeling.models import Models
 
 __all__ = [
@@ -34,9 +35,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-#: Half axis of the ellipse of 95 % containment of a bivariate normal distribution, in sigma.
-_R95_PER_SIGMA = 2.447746830680816
 
 
 class SourceCatalogObjectFermi(SourceCatalogObject):
@@ -71,15 +69,62 @@ class SourceCatalogObjectFermi(SourceCatalogObject):
         model = PointSpatialModel(lon_0=self.data["RAJ2000"], lat_0=self.data["DEJ2000"], frame="icrs")
         return self._with_position_errors(model)
 
+    def _bands(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Edges, fluxes, errors, nuFnu and significances of the bands of energy."""
+        data = self.data
+        nufnu = data["nuFnu_Band"] if "nuFnu_Band" in data else data["nuFnu"]
+        errors = data["Unc_Flux_Band"].reshape(-1, 2)
+        return self.catalog.flux_points_energy_edges, data["Flux_Band"], errors, nufnu, data["Sqrt_TS_Band"]
+
+    @property
+    def flux_points_table(self) -> Table:
+        """Flux points, in the GADF format."""
+        from villard.catalog.fluxes import flux_points_fermi
+
+        return flux_points_fermi(*self._bands())
+
+    @property
+    def flux_points(self) -> FluxPoints:
+        """Flux points, relative to the spectrum of the catalogue."""
+        from villard.estimators import FluxPoints
+
+        return FluxPoints.from_table(
+            self.flux_points_table, sed_type="flux", reference_model=self.spectral_model()
+        )
+
+    def lightcurve(self, interval: str = "1-year") -> Table:
+        """Return the light curve of the catalogue, in the GADF format.
+
+        Parameters
+        ----------
+        interval : {"1-year", "2-month", "1-month"}
+            Length of the intervals; 4FGL has years and, before DR2, two months, 3FGL months.
+
+        Raises
+        ------
+        DataError
+            If the catalogue has no such light curve.
+        """
+        from villard.catalog.fluxes import light_curve_fermi
+
+        hdu, prefix = self.catalog.light_curve_names(interval)
+        start = np.asarray(self.catalog._extra_table(hdu)["Hist_Start"], dtype=float)
+        errors = self.data[f"Unc_Flux{prefix}_History"].reshape(-1, 2)
+        sqrt_ts = self.data.get(f"Sqrt_TS{prefix}_History")
+        bounds = u.Quantity([0.1, 100], "GeV")
+        return light_curve_fermi(start, bounds, self.data[f"Flux{prefix}_History"], errors, sqrt_ts)
+
     def _with_position_errors(self, model: Any) -> Any:
         """Set errors of the position from the ellipse of 95 % containment, projected on both axes."""
         columns = ("Conf_95_SemiMajor", "Conf_95_SemiMinor", "Conf_95_PosAng")
-        if not all(column in self.data and finite(self.data[column]) for column in columns):
+        if not all(column in self.data and finite(self.data[column]) for column in columns[:2]):
             return model
         major, minor, angle = (u.Quantity(self.data[column], "deg") for column in columns)
+        # Of a circle there is no angle.
+        angle = np.where(np.isfinite(angle), angle, 0 * u.deg)
         along, across = np.cos(angle), np.sin(angle)
-        north = np.hypot(major * along, minor * across) / _R95_PER_SIGMA
-        east = np.hypot(major * across, minor * along) / _R95_PER_SIGMA
+        north = np.hypot(major * along, minor * across) / R95_PER_SIGMA
+        east = np.hypot(major * across, minor * along) / R95_PER_SIGMA
         model.lat_0.error = north
         model.lon_0.error = east / np.cos(model.lat_0.quantity)
         return model
@@ -104,6 +149,9 @@ class SourceCatalogFermi(SourceCatalog):
 
     _default: ClassVar[str] = ""
     _source_hdu: ClassVar[str] = "LAT_Point_Source_Catalog"
+    _extended_hdu: ClassVar[str] = "ExtendedSources"
+    #: Of light curves the table of times, and what stands between "Flux" and "_History".
+    _light_curves: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def __init__(
         self,
@@ -134,9 +182,33 @@ class SourceCatalogFermi(SourceCatalog):
         raise FileFormatError(f"{self._filename}: no table {name}, found {', '.join(self._tables)}")
 
     @property
+    def flux_points_energy_edges(self) -> u.Quantity:
+        """Edges of the bands of the flux points."""
+        table = self._extra_table("EnergyBounds")
+        unit = table["LowerEnergy"].unit or u.MeV
+        low, high = (np.asarray(table[name], dtype=float) for name in ("LowerEnergy", "UpperEnergy"))
+        return np.unique(np.append(low, high)) * unit
+
+    def light_curve_names(self, interval: str) -> tuple[str, str]:
+        """Return the table of times and the infix of the columns of a light curve.
+
+        Raises
+        ------
+        DataError
+            If the catalogue has no such light curve.
+        """
+        if interval not in self._light_curves or "Flux_History" not in self.table.colnames:
+            known = ", ".join(self._light_curves) or "none"
+            raise DataError(f"{self.tag}: no light curve of {interval!r}, expected one of: {known}")
+        hdu, infix = self._light_curves[interval]
+        if f"Flux{infix}_History" not in self.table.colnames:
+            raise DataError(f"{self._filename}: this release has no light curve of {interval!r}")
+        return hdu, infix
+
+    @property
     def extended_sources_table(self) -> Table:
         """Table of the extended sources."""
-        return self._extra_table("ExtendedSources")
+        return self._extra_table(self._extended_hdu)
 
     @property
     def template_folders(self) -> list[Any]:
@@ -164,9 +236,9 @@ class SourceCatalogFermi(SourceCatalog):
     def missing_templates(self) -> dict[str, str]:
         """Return the sources whose templates aren't there: name of the source to the reason."""
         missing: dict[str, str] = {}
-        extended = np.char.strip(np.asarray(self.table["Extended_Source_Name"], dtype=str)) != ""
-        for index in np.flatnonzero(extended):
-            source = self[int(index)]
+        for source in self:
+            if source.is_pointlike:
+                continue
             try:
                 extended_model(source.data_extended, self.template_folders, source.name)
             except MissingTemplateError as error:
@@ -212,6 +284,16 @@ class SourceCatalogFermi(SourceCatalog):
 class SourceCatalogObject3FGL(SourceCatalogObjectFermi):
     """A source of 3FGL."""
 
+    def _bands(self) -> tuple[Any, Any, Any, Any, Any]:
+        edges = u.Quantity([100, 300, 1000, 3000, 10000, 100000], "MeV")
+        bands = [f"{low:.0f}_{high:.0f}" for low, high in zip(edges.value[:-1], edges.value[1:], strict=True)]
+        flux, errors, nufnu = (
+            u.Quantity([self.data[f"{name}{band}"] for band in bands])
+            for name in ("Flux", "Unc_Flux", "nuFnu")
+        )
+        sqrt_ts = np.array([self.data[f"Sqrt_TS{band}"] for band in bands], dtype=float)
+        return edges, flux, errors, nufnu, sqrt_ts
+
     def spectral_model(self) -> Any:
         """Return the spectrum that the catalogue prefers."""
         return spectrum_3fgl(self.data)
@@ -224,6 +306,7 @@ class SourceCatalog3FGL(SourceCatalogFermi):
     description = "LAT 4-year point source catalog"
     source_object_class = SourceCatalogObject3FGL
     _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psc_v16.fit.gz"
+    _light_curves: ClassVar[dict[str, tuple[str, str]]] = {"1-month": ("Hist_Start", "")}
     _source_name_alias = (
         "Extended_Source_Name",
         "0FGL_Name",
@@ -255,6 +338,10 @@ class SourceCatalog4FGL(SourceCatalogFermi):
     description = "LAT 14-year point source catalog"
     source_object_class = SourceCatalogObject4FGL
     _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psc_v35.fit.gz"
+    _light_curves: ClassVar[dict[str, tuple[str, str]]] = {
+        "1-year": ("Hist_Start", ""),
+        "2-month": ("Hist2_Start", "2"),
+    }
     _source_name_alias = (
         "Extended_Source_Name",
         "ASSOC_4FGL",
@@ -292,6 +379,29 @@ class SourceCatalog3FHL(SourceCatalogFermi):
 class SourceCatalogObject2FHL(SourceCatalogObjectFermi):
     """A source of 2FHL."""
 
+    @property
+    def is_pointlike(self) -> bool:
+        """Whether the source is a point: names of extended ones end with "e"."""
+        return not self.name.endswith("e")
+
+    @property
+    def data_extended(self) -> Row | None:
+        """Row of the table of extended sources; `None` for a point source."""
+        return None if self.is_pointlike else self.catalog.extended_source(self.name)
+
+    def _bands(self) -> tuple[Any, Any, Any, Any, Any]:
+        edges = u.Quantity([50, 171, 585, 2000], "GeV")
+        bands = ["50_171GeV", "171_585GeV", "585_2000GeV"]
+        flux, errors = (
+            u.Quantity([self.data[f"{name}{band}"] for band in bands]) for name in ("Flux", "Unc_Flux")
+        )
+        sqrt_ts = np.array([self.data[f"Sqrt_TS{band}"] for band in bands], dtype=float)
+        # Of a power law of the catalogue's index.
+        spectrum = self.spectral_model()
+        reference = np.sqrt(edges[:-1] * edges[1:])
+        nufnu = flux * reference**2 * spectrum(reference) / spectrum.integral(edges[:-1], edges[1:])
+        return edges, flux, errors, nufnu, sqrt_ts
+
     def spectral_model(self) -> Any:
         """Return the spectrum: a power law from 50 GeV to 2 TeV."""
         return spectrum_2fhl(self.data)
@@ -305,5 +415,6 @@ class SourceCatalog2FHL(SourceCatalogFermi):
     source_object_class = SourceCatalogObject2FHL
     _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psch_v09.fit.gz"
     _source_hdu = "2FHL Source Catalog"
+    _extended_hdu = "Extended Sources"
     _source_name_alias = ("ASSOC", "3FGL_Name", "1FHL_Name", "TeVCat_Name")
     _needed = ("Flux50", "Spectral_Index")

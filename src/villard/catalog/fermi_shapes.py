@@ -114,7 +114,7 @@ def _ellipse(form: str, row: Mapping[str, Any]) -> Any:
     }
     if minor != major:
         shape["e"] = math.sqrt(1 - (minor / major) ** 2)
-        shape["phi"] = ((angle + 90) % 180 - 90) * u.deg
+        shape["phi"] = (90 - (90 - angle) % 180) * u.deg
     if form == "Disk":
         return DiskSpatialModel(r_0=major * u.deg, **shape)
     return GaussianSpatialModel(sigma=major / R68_PER_SIGMA * u.deg, **shape)

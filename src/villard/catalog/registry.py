@@ -7,7 +7,11 @@ from typing import Any
 
 from villard.catalog.core import SourceCatalog
 from villard.catalog.fermi import SourceCatalog2FHL, SourceCatalog3FGL, SourceCatalog3FHL, SourceCatalog4FGL
-from villard.catalog.table import open_catalog
+from villard.catalog.gammacat import SourceCatalogGammaCat
+from villard.catalog.hawc import SourceCatalog2HWC, SourceCatalog3HWC
+from villard.catalog.hgps import SourceCatalogHGPS
+from villard.catalog.lhaaso import SourceCatalog1LHAASO
+from villard.catalog.table import open_catalog, read_table
 from villard.exceptions import DataError, FileFormatError
 from villard.utils.names import nearest
 from villard.utils.paths import make_path
@@ -37,7 +41,19 @@ class Registry(list[type[SourceCatalog]]):
         return "\n".join(["Registry", "--------", "", *lines, ""])
 
 
-CATALOG_REGISTRY = Registry([SourceCatalog3FGL, SourceCatalog4FGL, SourceCatalog2FHL, SourceCatalog3FHL])
+CATALOG_REGISTRY = Registry(
+    [
+        SourceCatalogGammaCat,
+        SourceCatalogHGPS,
+        SourceCatalog2HWC,
+        SourceCatalog3FGL,
+        SourceCatalog4FGL,
+        SourceCatalog2FHL,
+        SourceCatalog3FHL,
+        SourceCatalog3HWC,
+        SourceCatalog1LHAASO,
+    ]
+)
 
 #: Names that fermipy has for catalogues, and files that they are in.
 _NAMES = {
@@ -98,15 +114,23 @@ def read_catalog(path_or_name: str | os.PathLike[str], **kwargs: Any) -> Any:
 
 def _class_of(name: str) -> Any:
     """Return the class whose tables and columns a file has."""
-    with open_catalog(name) as hdus:
-        found = {item.name: [c.name for c in item.columns] for item in hdus[1:] if hasattr(item, "columns")}
-    for cls in (SourceCatalog4FGL, SourceCatalog3FHL, SourceCatalog3FGL, SourceCatalog2FHL):
-        for hdu, columns in found.items():
-            needed = (cls._source_name_key, *cls._coordinates[:2], *cls._needed)
-            if hdu.upper() == cls._source_hdu.upper() and set(needed) <= set(columns):
+    found = _tables(name)
+    for cls in CATALOG_REGISTRY:
+        needed = {cls._source_name_key, *cls._coordinates[:2], *cls._needed}
+        hdu = getattr(cls, "_source_hdu", None)
+        for table, columns in found:
+            if needed <= set(columns) and (hdu is None or hdu.upper() == table.upper()):
                 return cls
-    tables = "; ".join(f"{hdu} ({', '.join(columns[:6])}, …)" for hdu, columns in found.items())
+    tables = "; ".join(f"{hdu or 'table'} ({', '.join(columns[:6])}, …)" for hdu, columns in found)
     raise FileFormatError(
         f"{name}: its layout isn't that of a known catalogue "
-        f"({', '.join(cls.tag for cls in CATALOG_REGISTRY)}); found the tables {tables or 'none'}"
+        f"({', '.join(cls.tag for cls in CATALOG_REGISTRY)}); found the tables: {tables or 'none'}"
     )
+
+
+def _tables(name: str) -> list[tuple[str, list[str]]]:
+    """Names and columns of the tables of a file."""
+    if make_path(name).suffix == ".ecsv":
+        return [("", read_table(name).colnames)]
+    with open_catalog(name) as hdus:
+        return [(item.name, [c.name for c in item.columns]) for item in hdus[1:] if hasattr(item, "columns")]
