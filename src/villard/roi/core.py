@@ -13,9 +13,11 @@ from villard.datasets import Datasets
 from villard.exceptions import DataError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
+from villard.roi.derived import Derived
 from villard.roi.fit import Fitting
 from villard.roi.freeing import Freeing
 from villard.roi.printing import Printing
+from villard.roi.sed import SEDs
 from villard.roi.selection import Selection
 from villard.roi.setting import Setting
 from villard.roi.skymaps import SkyMaps
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ROI"]
 
 
-class ROI(Selection, Freeing, Setting, Fitting, Printing, SkyMaps):
+class ROI(Selection, Freeing, Setting, Fitting, Derived, Printing, SkyMaps, SEDs):
     """A region of the sky in one or several cubes of counts, and the sources in it.
 
     The cubes ("components", such as the PSF classes of Fermi-LAT data) share the sources. Sources are
