@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.time import Time
 
-__all__ = ["check_events", "read_events", "time_keywords", "time_reference"]
+__all__ = ["check_events", "events_of_hdu", "read_events", "time_keywords", "time_reference"]
 
 _REQUIRED = {"ENERGY": u.TeV, "RA": u.deg, "DEC": u.deg}
 
@@ -118,10 +118,19 @@ def read_events(filename: str | os.PathLike[str], hdu: str) -> Table:
 
     with open_fits(filename) as hdulist:
         where = f"{filename}"
-        return _table_of_hdu(find_table(hdulist, [hdu], where), where)
+        return events_of_hdu(find_table(hdulist, [hdu], where), where)
 
 
-def _table_of_hdu(item: Any, where: str) -> Table:
+def events_of_hdu(item: Any, where: str) -> Table:
+    """Return the checked table of events of an extension.
+
+    Parameters
+    ----------
+    item : `~astropy.io.fits.BinTableHDU`
+        Extension.
+    where : str
+        File, for messages.
+    """
     from astropy.table import Table
 
     from villard.irf.gadf import read_meta

@@ -5,6 +5,7 @@ from villard.utils.lazy import lazy_exports
 _EXPORTS = {
     "Dataset": "core",
     "Datasets": "collection",
+    "EventDataset": "events",
     "FluxPointsDataset": "flux_points",
     "MapDataset": "map",
     "MapDatasetOnOff": "map_onoff",

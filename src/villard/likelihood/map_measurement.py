@@ -111,6 +111,11 @@ class MapMeasurement:
         return int(np.prod(self.shape))
 
     @property
+    def n_kept(self) -> int:
+        """Number of bins of the fit range that have counts."""
+        return int(np.count_nonzero(self.data["counts"][self.mask]))
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Numbers of energies, rows and columns."""
         rows, columns = self.geom.spatial_shape
@@ -313,6 +318,9 @@ class CompressedMeasurement(Measurement):
     constant: float = 0.0
     bin_weights: Array | None = None
 
+    #: Whether measurements of about the same length are padded to one.
+    coarse = False
+
     def weigh(self, values: Array) -> Array:
         """Multiply values in the kept bins, shape (..., len(bins)), by their weights."""
         return values if self.bin_weights is None else values * self.bin_weights
@@ -356,6 +364,12 @@ class CompressedMeasurement(Measurement):
         dense = np.zeros((len(low), self.n_bins))
         dense[:, columns] = matrix
         return Response(low, high, dense, order)
+
+    def shape_function(self, source: "BoundSource", model: Any, pure: Any, n_columns: int) -> tuple[Any, Any]:
+        """Return the function of a source whose position or shape is free, and its arrays."""
+        from villard.likelihood.shapes import ShapeFunction, shape_arrays
+
+        return ShapeFunction(pure, source.energies[2], source.map), shape_arrays(source, self, n_columns)
 
     def locate(self, cutout: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return for each kept bin its pixel in a cutout (-1 if outside) and its energy."""

@@ -49,7 +49,7 @@ def estimate_memory(measurements: Sequence[Any], models: Sequence[Any]) -> int:
 
 
 def _of_map(measurement: MapMeasurement, models: Sequence[Any]) -> int:
-    n_columns = int(np.count_nonzero(measurement.data["counts"][measurement.mask]))
+    n_columns = measurement.n_kept
     n_pixels = int(np.prod(measurement.shape[1:]))
     n_true = len(measurement.energy_edges_true) - 1
     pixel = float(np.mean(measurement.geom.pixel_scales.to_value("deg")))

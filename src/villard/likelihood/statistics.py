@@ -40,6 +40,7 @@ from villard.likelihood.flux_statistics import (
     chi2_fisher,
 )
 from villard.likelihood.profile_statistic import profile, profile_derivatives, profile_fisher
+from villard.likelihood.unbinned import unbinned, unbinned_derivatives, unbinned_fisher
 
 __all__ = [
     "STATISTICS",
@@ -123,6 +124,10 @@ def _counts(function: Callable[..., Any]) -> Callable[[Any, Data], Any]:
     return lambda mu, data: function(data["counts"], mu)
 
 
+def _events(function: Callable[..., Any]) -> Callable[[Any, Data], Any]:
+    return lambda mu, data: function(data["counts"], data["share"], mu)
+
+
 def _tabulated(function: Callable[..., Any]) -> Callable[[Any, Data], Any]:
     return lambda mu, data: function(mu, *(data[name] for name in _PROFILE))
 
@@ -150,6 +155,13 @@ STATISTICS: dict[str, Statistic] = {
             _on_off(wstat),
             _on_off(wstat_derivatives),
             _on_off(wstat_fisher),
+        ),
+        Statistic(
+            "unbinned",
+            ("counts", "share"),
+            _events(unbinned),
+            _events(unbinned_derivatives),
+            lambda mu, data: unbinned_fisher(data["counts"], mu),
         ),
         Statistic(
             "chi2",

@@ -1,0 +1,150 @@
+"""Sources seen by events: the density at each event, and the total number of predicted events."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from villard._jax import jax, jnp
+from villard.likelihood.predict import bin_flux
+from villard.likelihood.psf_profiles import PSFSplines
+from villard.likelihood.shapes import _value_and_tangents
+from villard.likelihood.sky_grid import pixel_of, unit_vector
+from villard.likelihood.source_map import SourceMap, _bilinear
+from villard.modeling.models.spectral.core import PureSpectrum
+
+__all__ = ["EventMap", "EventShapeFunction"]
+
+
+@dataclass(frozen=True)
+class EventMap:
+    """What a source makes of its flux, as a function of its position and shape.
+
+    Parameters
+    ----------
+    map : `SourceMap`
+        Source map on pixels. A point source with the kind "point" is evaluated at the events themselves;
+        others are interpolated between pixels.
+    contained : bool
+        Whether all of a point source's light falls into the selection, so that no map is needed.
+    """
+
+    map: SourceMap
+    contained: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """Maps of equal keys share their compiled functions."""
+        return "events", self.contained, self.map.key
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the PSF is evaluated at the events themselves."""
+        return self.map.kind == "point"
+
+    def __call__(self, values: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the total and the densities per unit of flux.
+
+        Parameters
+        ----------
+        values : array
+            Parameters of the morphology in the engine's units.
+        arrays : dict of str to array
+            Those of the source map, and "inside" (share of each pixel's events that are selected, shape
+            (n_true, n_pixels), or (n_true,) if contained); "vectors" of the events, shape (n, 3), or
+            "pixels" and "shares", shape (n, 16).
+
+        Returns
+        -------
+        array, array
+            In cm² s, shape (n_true,), and cm² s sr⁻¹, shape (n_true, n_events).
+        """
+        image = None if self.contained else self.map(values, arrays)
+        return self.from_image(values, arrays, image)
+
+    def from_image(self, values: Any, arrays: dict[str, Any], image: Any) -> tuple[Any, Any]:
+        """Do the same with a source map that is there already, shape (n_true, n_pixels)."""
+        if self.is_point:
+            exposure, density = self._at_events(values, arrays)
+            total = (
+                exposure * arrays["inside"] if self.contained else jnp.sum(image * arrays["inside"], axis=1)
+            )
+            return total, density
+        total = jnp.sum(image * arrays["inside"], axis=1)
+        density: Any = 0.0
+        for k in range(arrays["pixels"].shape[1]):
+            density = density + image[:, arrays["pixels"][:, k]] * arrays["shares"][:, k]
+        return total, jnp.maximum(density, 0.0)
+
+    def _at_events(self, values: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
+        source = unit_vector(values[0], values[1], jnp)
+        x, y = pixel_of(source, arrays["to_pixel"], arrays["basis"], jnp)
+        exposure = _bilinear(arrays["exposure"], x, y)
+        table = PSFSplines(arrays["psf"], arrays["psf_scale"])
+        psf = table.evaluate(jnp.sum((arrays["vectors"] - source) ** 2, axis=-1))
+        return exposure, exposure[:, None] * psf.T
+
+
+@dataclass(frozen=True)
+class EventShapeFunction:
+    """Predicted total and densities of one source as a function of its spectral and spatial parameters.
+
+    It stands in for `~villard.likelihood.shapes.ShapeFunction` where the data are events.
+
+    Parameters
+    ----------
+    pure : `PureSpectrum`
+        Spectrum.
+    order : int
+        Order of quadrature over true energies.
+    map : `EventMap`
+        Totals and densities per flux.
+    """
+
+    pure: PureSpectrum
+    order: int
+    map: EventMap
+
+    @property
+    def n_spectral(self) -> int:
+        """Number of spectral parameters, which come first."""
+        return self.pure.n_parameters
+
+    def _flux(self, values: Any, group: Any) -> Any:
+        low, high = group["energy_min"], group["energy_max"]
+        flux = bin_flux(self.pure, low, high, values, group["arrays"], self.order)
+        return jnp.broadcast_to(flux, low.shape)
+
+    def _columns(self, total: Any, density: Any, group: Any) -> Any:
+        # What lies beyond the last column is padding.
+        row = group["row"].at[group["columns"]].set(density, mode="drop")
+        return row.at[0].set(total)
+
+    def counts(self, values: Any, group: Any) -> Any:
+        """Predicted total and densities, shape (n_columns,)."""
+        flux = self._flux(values[: self.n_spectral], group)
+        total, density = self.map(values[self.n_spectral :], group["map"])
+        density = jnp.einsum("t,tn,tn->n", flux, group["edisp"], density)
+        return self._columns(flux @ total, density, group)
+
+    def counts_and_jacobian(self, values: Any, group: Any) -> tuple[Any, Any]:
+        """Predicted total and densities, and their derivatives of shape (n_parameters, n_columns)."""
+        spectral, spatial = values[: self.n_spectral], values[self.n_spectral :]
+        flux, by_spectrum = _value_and_tangents(lambda v: self._flux(v, group), spectral)
+
+        def joined(values: Any) -> Any:
+            total, density = self.map(values, group["map"])
+            return jnp.concatenate([total[:, None], density * group["edisp"]], axis=1)
+
+        seen, by_shape = _value_and_tangents(joined, spatial)
+        spectra = jnp.concatenate([flux[None], by_spectrum])
+        rows = jnp.concatenate([spectra @ seen, jnp.einsum("t,ktn->kn", flux, by_shape)])
+        columns = jax.vmap(lambda row: self._columns(row[0], row[1:], group))(rows)
+        return columns[0], columns[1:]
+
+    def curvature(self, values: Any, group: Any, weight: Any) -> Any:
+        """Second derivatives of the weighted sum of predictions, shape (n_parameters, n_parameters)."""
+
+        def weighted(values: Any) -> Any:
+            return jnp.sum(weight * self.counts(values, group))
+
+        return jax.jacfwd(jax.jacrev(weighted))(values)
