@@ -21,7 +21,7 @@ from villard.likelihood.local import LocalGroup, LocalSource, stack_local
 from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
 from villard.likelihood.predict import fold
-from villard.likelihood.shapes import ShapeFunction, shape_arrays
+from villard.likelihood.shapes import ShapeFunction
 from villard.modeling.models.spectral.core import PureSpectrum
 from villard.modeling.parameter import Parameter, Parameters
 
@@ -194,7 +194,8 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
         size = measurement.n_bins * (1 if measurement.edisp is None else measurement.n_true)
         bucket = int(np.log2(max(size, 1)) // 4)
         if isinstance(measurement, CompressedMeasurement):
-            bucket = -_padded(measurement.n_bins)
+            n = measurement.n_bins
+            bucket = -(2 ** int(n - 1).bit_length() if measurement.coarse else _padded(n))
         shapes = tuple(sorted((name, array.shape[:-1]) for name, array in measurement.data.items()))
         key = (measurement.statistic, measurement.differential, bucket, shapes)
         groups.setdefault(key, []).append(measurement)
@@ -418,8 +419,7 @@ def _stack_shapes(
                 f"Model {pair.model.name!r}: {type(pair.model.spatial_model).__name__} can't be fitted in "
                 f"{free}: freeze them"
             )
-        function = ShapeFunction(pair.pure, source.energies[2], source.map)
-        arrays = shape_arrays(source, pair.measurement, n_columns)
+        function, arrays = pair.measurement.shape_function(source, pair.model, pair.pure, n_columns)
         arrays["arrays"] = tuple(np.asarray(a) for a in pair.pure.arrays)
         shapes = tuple(np.shape(leaf) for leaf in _leaves(arrays))
         grouped.setdefault((_shape_key(function), shapes), []).append((pair, function, arrays))
