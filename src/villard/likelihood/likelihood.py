@@ -103,7 +103,20 @@ class Likelihood:
             ],
             "priors": [(i, rows) for _, i, rows in binding.priors],
             "constant": np.float64(binding.constant),
+            "longest": self._longest_steps(),
         }
+
+    def _longest_steps(self) -> Array:
+        """Longest steps of scaled parameters: point sources mustn't jump out of sight of their counts."""
+        longest = np.full(len(self.parameters), np.inf)
+        column = {id(p): i for i, p in enumerate(self.parameters)}
+        for block in self.binding.blocks:
+            for model, source in block.sources:
+                for i in model.spatial_model.pure().position or ():
+                    at = column.get(id(model.spatial_model.parameters[i]))
+                    if at is not None:
+                        longest[at] = min(longest[at], source.longest_step / self.scale[at])
+        return longest
 
     @cached_property
     def _device_data(self) -> dict[str, Any]:
@@ -459,8 +472,11 @@ def _solver(kernels: Kernels, length: int) -> Any:
     if length not in cache:
 
         def solve(theta: Any, lower: Any, upper: Any, active: Any, tol: Any, max_iter: Any, data: Any) -> Any:
+            def terms(theta: Any, far: Any) -> Any:
+                return kernels.terms(theta, data, far)
+
             result = minimize(
-                lambda t, far: kernels.terms(t, data, far), theta, lower, upper, active, tol, max_iter, length
+                terms, theta, lower, upper, active, tol, max_iter, length, longest=data["longest"]
             )
             return pack_solution(result), result["trace"]
 

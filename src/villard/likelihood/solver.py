@@ -138,6 +138,7 @@ def minimize(
     tol: Any,
     max_iter: Any,
     trace_length: int = 0,
+    longest: Any = None,
 ) -> dict[str, Any]:
     """Minimise a statistic; traceable, so it can be jitted and mapped.
 
@@ -157,6 +158,8 @@ def minimize(
         Most evaluations.
     trace_length : int
         Rows of the record of evaluations; 0 for none.
+    longest : array, optional
+        Longest step of each parameter, shape (n,); longer ones are shortened as a whole.
 
     Returns
     -------
@@ -218,6 +221,8 @@ def minimize(
         }
         moving = _held(new["theta"], new["gradient"], lower, upper, active)
         delta, edm = _step(new["fisher"], new["gradient"], moving, damping)
+        if longest is not None:
+            delta = delta / jnp.maximum(jnp.max(jnp.abs(delta) / longest), 1.0)
         trial = _within_bounds(new["theta"], delta, new["gradient"], lower, upper, tol)
         return {**new, "trial": trial, "edm": edm}
 

@@ -59,6 +59,8 @@ class BoundSource:
         Probability of each reconstructed energy, shape (n_true, n_energies).
     reach : (float, float)
         Distance from where it is now that the source may move, and extent that it may take, in deg.
+    longest_step : float
+        Distance that the source may move in one step of a fit, in deg.
     """
 
     map: SourceMap
@@ -67,6 +69,7 @@ class BoundSource:
     energies: tuple[Array, Array, int]
     edisp: Array
     reach: tuple[float, float]
+    longest_step: float = np.inf
 
     def evaluate(self, model: Any) -> Array:
         """Return the source map for the present parameters of a model, shape (n_true, n_pixels)."""
@@ -169,7 +172,20 @@ def bind_source(measurement: "MapMeasurement", model: Any) -> BoundSource | None
     }
     source_map = _choose_map(measurement, model, psf, cutout, arrays, energies)
     _check_coverage(where, psf, arrays["exposure"], edisp)
-    return BoundSource(source_map, arrays, cutout, energies, np.repeat(edisp, n_nodes, axis=0), reach)
+    edisp, longest = np.repeat(edisp, n_nodes, axis=0), _longest_step(model, psf, cutout)
+    return BoundSource(source_map, arrays, cutout, energies, edisp, reach, longest)
+
+
+def _longest_step(model: Any, psf: "_Psf", cutout: Cutout) -> float:
+    """Half the core of a point source's PSF, but a pixel at least.
+
+    Where a source is so far from its counts that they lie in the PSF's tail, the quadratic form that a
+    step minimises is good for no more.
+    """
+    if not model.spatial_model.is_point:
+        return float("inf")
+    core = psf.profiles.core if psf.profiles is not None else 0.0
+    return max(0.5 * core, _pixel_size(cutout))
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +329,11 @@ def _in_pixels(geom: Any, radius: float, x: float, y: float) -> tuple[int, int]:
     return result[0], result[1]
 
 
+def _pixel_size(cutout: Cutout) -> float:
+    """Typical size of pixels in deg."""
+    return float(np.degrees(np.sqrt(np.median(cutout.area[cutout.area > 0]))))
+
+
 def _choose_map(
     measurement: "MapMeasurement",
     model: Any,
@@ -325,9 +346,11 @@ def _choose_map(
     spatial = model.spatial_model
     pure = spatial.pure()
     n_nodes = len(energies[0]) // (len(measurement.energy_edges_true) - 1)
-    scale = float(np.sqrt(np.median(cutout.area[cutout.area > 0]))) * 180 / np.pi
+    scale = _pixel_size(cutout)
     if spatial.is_point and psf.profiles is not None and measurement.psf_method == "exact":
-        table = psf.profiles.splines
+        # A round source is a point with a wider PSF.
+        broadened = getattr(spatial, "broadened", None)
+        table = psf.profiles.splines if broadened is None else broadened(psf.profiles)
         arrays |= {"corners": cutout.corners, "psf": table.coefficients, "psf_scale": table.scale}
         nodes, core = quadrature_nodes(psf.profiles.core / scale)
         core = (min(core[0], (min(cutout.shape) - 1) // 2), core[1]) if core[0] else core
