@@ -3,6 +3,8 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "DatasetsPosterior": "datasets",
+    "sample": "datasets",
     "EventMixture": "event_mixture",
     "GridLeaf": "leaves",
     "Mixture": "mixture",

@@ -101,9 +101,12 @@ class Continuous(Coordinate):
         if prior.weight != 1:
             raise ParameterError(f"{name}: a prior with the weight {prior.weight:g} is no distribution")
         self.names, self.unit, self.prior = [name], unit, prior
-        low, high = (np.nan_to_num(b, nan=s * math.inf) for b, s in zip(bounds, (-1, 1), strict=True))
+        # Parameters without a limit have NaN.
+        low, high = (
+            s * math.inf if math.isnan(b) else float(b) for b, s in zip(bounds, (-1, 1), strict=True)
+        )
         support = prior.support
-        self.low, self.high = max(float(low), support[0]), min(float(high), support[1])
+        self.low, self.high = max(low, support[0]), min(high, support[1])
         self._quantiles = _rank(prior, self.low, name), _rank(prior, self.high, name)
         if not (self.low < self.high and self._quantiles[1] - self._quantiles[0] > 1e-12):
             raise ParameterError(

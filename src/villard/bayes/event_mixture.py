@@ -178,11 +178,13 @@ class EventMixture(Mixture):
         if not np.all(inside):
             n, first = int(np.sum(~inside)), int(np.flatnonzero(~inside)[0])
             if outside == "raise":
+                away = field.offset(vectors)[first]
                 raise DataError(
                     f"{name}: {n} of {len(energy)} events are outside the bounds "
                     f"({field.energy_bounds[0]:g} to {field.energy_bounds[1]:g} TeV, {field.width[0]:g} x "
                     f"{field.width[1]:g} deg), the first is event {first} at {energy[first]:g} TeV and "
-                    f"{field.offset(vectors)[first]:.3g} deg from the pointing: widen the bounds, select events, or set outside='drop'"
+                    f"{away:.3g} deg from the pointing: widen the bounds, select events, or set "
+                    "outside='drop'"
                 )
             self.n_outside += n
             if n == len(energy):

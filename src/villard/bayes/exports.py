@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_corner", "to_inference_data"]
 
 #: Ratio of the ends of a parameter above which its axis is logarithmic.
-_LOG_RATIO = 5.0
+_LOG_RATIO = 100.0
 #: Most samples that are drawn: contours of more look the same.
 _MAX_SAMPLES = 20_000
 

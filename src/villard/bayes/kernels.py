@@ -34,7 +34,6 @@ class PosteriorKernels:
         self.gradient = jax.jit(jax.vmap(jax.grad(self.pure_log_posterior), over))
         self.real_many = jax.jit(jax.vmap(self.real_density, over))
         self.real_gradient = jax.jit(jax.value_and_grad(self.real_log_density))
-        self.real_hessian = jax.jit(jax.hessian(self.real_log_density))
 
     def _where_allowed(self, theta: Any, data: Any) -> Any:
         """ln L, minus infinity where the prior is zero: there models may be undefined."""

@@ -75,6 +75,10 @@ class FixedLeaf(Leaf):
 
     def __post_init__(self) -> None:
         self.density = _checked(self.density, "FixedLeaf")
+        if self.density.ndim != 1:
+            raise DataError(
+                f"FixedLeaf: expected one density per event, found an array of the shape {self.density.shape}"
+            )
 
     @property
     def key(self) -> Any:

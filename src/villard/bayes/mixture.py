@@ -119,7 +119,7 @@ class Mixture(Problem):
     ) -> None:
         tree = MixtureTree(components, alpha)
         leaves = tree.leaves
-        several = [isinstance(leaf, list | tuple) for leaf in leaves.values()]
+        several = [_is_several(leaf) for leaf in leaves.values()]
         n = len(next(iter(leaves.values()))) if all(several) and several else 1
         if any(several) and not all(several):
             raise ModelError(
@@ -306,6 +306,11 @@ def _cell_probabilities(grid: ParameterGrid, prior: Prior, name: str) -> Array:
     if not np.any(density > 0):
         raise ParameterError(f"{name}: the prior {prior!r} leaves no value of {grid!r}")
     return density
+
+
+def _is_several(leaf: Any) -> bool:
+    """Whether a leaf is a list with one entry per observation, rather than one of numbers."""
+    return isinstance(leaf, list | tuple) and not any(isinstance(x, int | float) for x in leaf)
 
 
 def _as_leaf(values: Any) -> Leaf:

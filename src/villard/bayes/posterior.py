@@ -302,7 +302,7 @@ class Posterior:
         names : list of str, optional
             Parameters; all by default.
         log_axes : list of str, optional
-            Parameters on a logarithmic axis; by default positive ones that span more than a factor of 5.
+            Parameters on a logarithmic axis; by default positive ones that span more than a factor of 100.
         **kwargs
             For `corner.corner`.
 

@@ -93,7 +93,7 @@ def _functions(blackjax: Any, problem: Problem, settings: dict[str, Any]) -> tup
 
 def _warm_up(blackjax: Any, density: Any, n: int, target: float, key: Any, z: Any, data: Any) -> Any:
     adapt = blackjax.window_adaptation(
-        blackjax.nuts, lambda x: density(x, data), target_acceptance_rate=target, progress_bar=False
+        blackjax.nuts, lambda x: density(x, data), target_acceptance_rate=target
     )
     (state, parameters), _ = adapt.run(key, z, n)
     return state.position, {k: parameters[k] for k in ("step_size", "inverse_mass_matrix")}

@@ -1,0 +1,199 @@
+"""Each sampler on one mixture: the same posterior and evidence; checkpoints; bad input."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from villard.bayes import GridLeaf, Mixture, ParameterGrid, Posterior, sample
+from villard.bayes.samplers import SAMPLERS
+from villard.exceptions import CheckpointError, FitSetupError, ParameterError
+
+PACKAGES = {"nuts": "blackjax", "nss": "blackjax", "importance": "numpy"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dynesty": {"nlive": 150, "dlogz": 0.5},
+    "ultranest": {"nlive": 100, "min_ess": 100},
+    "nautilus": {"nlive": 200, "n_networks": 1, "n_eff": 1000},
+    "nuts": {"n_warmup": 200, "n_samples": 400, "chains": 2},
+    "nss": {"nlive": 120, "num_delete": 30, "inner_steps": 5, "dlogz": 0.3},
+    "emcee": {"walkers": 16, "n_burn": 100, "n_samples": 300},
+    "importance": {"n_samples": 4000, "n_adapt": 1000},
+}
+INSTALLED = [s for s in SAMPLERS if importlib.util.find_spec(PACKAGES.get(s, s)) is not None]
+
+
+def make_mixture(seed: int = 0) -> Mixture:
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random(128) < 0.3, rng.normal(0, 1, 128), rng.normal(3, 1, 128))
+
+    def normal(t: Any) -> Any:
+        return np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi)
+
+    return Mixture({"left": normal(x), "right": {"b": normal(x - 3), "c": normal((x - 1) / 4) / 4}})
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Mixture:
+    return make_mixture()
+
+
+@pytest.fixture(scope="module")
+def exact(mixture: Mixture) -> tuple[float, np.ndarray, np.ndarray]:
+    """Evidence, means and standard deviations by integration over a grid."""
+    w = (np.arange(300) + 0.5) / 300
+    theta = np.stack(np.meshgrid(w, w), axis=-1).reshape(-1, 2)
+    log = mixture.log_posterior(theta)
+    p = np.exp(log - logsumexp(log))
+    mean = p @ theta
+    return float(logsumexp(log) - np.log(len(theta))), mean, np.sqrt(p @ (theta - mean) ** 2)
+
+
+@pytest.mark.parametrize("sampler", INSTALLED)
+def test_posterior_and_evidence(mixture: Mixture, exact: Any, sampler: str) -> None:
+    log_z, mean, sd = exact
+    posterior = mixture.sample(sampler, random_state=2, progress=False, **OPTIONS[sampler])
+    names = ["left", "b"]
+    size = max(posterior.ess, 20)
+    for name, m, s in zip(names, mean, sd, strict=True):
+        assert abs(posterior.mean[name] - m) < 5 * s / np.sqrt(size), name
+        assert posterior.sd[name] == pytest.approx(s, rel=5 / np.sqrt(2 * size))
+    assert abs(posterior.log_evidence - log_z) < 4 * posterior.log_evidence_error + 0.02
+    assert posterior.n_calls > 0
+    assert posterior.sampler == sampler
+
+
+@pytest.mark.parametrize("sampler", [s for s in ("nuts", "emcee", "importance") if s in INSTALLED])
+def test_one_seed_one_result(mixture: Mixture, sampler: str) -> None:
+    a, b = (mixture.sample(sampler, random_state=5, **OPTIONS[sampler]) for _ in range(2))
+    np.testing.assert_array_equal(a.samples, b.samples)
+    assert a.log_evidence == b.log_evidence
+
+
+class Killed(BaseException):
+    """What isn't caught on the way."""
+
+
+@pytest.mark.parametrize("sampler", [s for s in ("nuts", "emcee") if s in INSTALLED])
+def test_a_killed_run_goes_on(
+    mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    from villard.bayes.samplers.checkpoint import Checkpoint
+
+    whole = mixture.sample(sampler, random_state=7, **OPTIONS[sampler])
+    saves = []
+    save = Checkpoint.save
+
+    def kill(self: Checkpoint, state: Any) -> None:
+        save(self, state)
+        saves.append(1)
+        if len(saves) == 3:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", kill)
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        mixture.sample(sampler, random_state=7, checkpoint=folder, **OPTIONS[sampler])
+    resumed = mixture.sample(sampler, random_state=7, checkpoint=folder, **OPTIONS[sampler])
+    assert len(saves) > 3
+    np.testing.assert_array_equal(resumed.samples, whole.samples)
+    # A finished run is read, not run again.
+    n = len(saves)
+    again = mixture.sample(sampler, random_state=7, checkpoint=folder, **OPTIONS[sampler])
+    assert len(saves) == n
+    np.testing.assert_array_equal(again.samples, whole.samples)
+
+
+@pytest.mark.skipif("dynesty" not in INSTALLED, reason="dynesty isn't installed")
+def test_a_killed_nested_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixture: Mixture, exact: Any
+) -> None:
+    options = OPTIONS["dynesty"] | {"checkpoint_every": 0.0}
+    calls = []
+    likelihood = Mixture.log_likelihood
+
+    def counted(self: Mixture, theta: Any) -> Any:
+        if np.ndim(theta) == 1:
+            calls.append(1)
+            if len(calls) == 900:
+                raise Killed
+        return likelihood(self, theta)
+
+    monkeypatch.setattr(Mixture, "log_likelihood", counted)
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        mixture.sample("dynesty", random_state=3, checkpoint=folder, **options)
+    assert (folder / "dynesty.pickle").exists()
+    posterior = mixture.sample("dynesty", random_state=3, checkpoint=folder, **options)
+    # The calls of before the kill count in the result, but weren't done again.
+    assert posterior.n_calls > len(calls) - 900
+    assert abs(posterior.log_evidence - exact[0]) < 4 * posterior.log_evidence_error
+
+
+def test_a_checkpoint_of_another_problem(mixture: Mixture, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    mixture.sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(CheckpointError, match="belongs to another problem"):
+        make_mixture(1).sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
+    with pytest.raises(CheckpointError, match="other settings"):
+        mixture.sample("importance", random_state=1, checkpoint=folder, n_samples=5)
+    with pytest.raises(CheckpointError, match="another random_state"):
+        mixture.sample("importance", random_state=2, checkpoint=folder, **OPTIONS["importance"])
+    with pytest.raises(CheckpointError, match="another sampler"):
+        mixture.sample("emcee", random_state=1, checkpoint=folder)
+    assert before == {p.name: p.read_bytes() for p in folder.iterdir()}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="expected a folder"):
+        mixture.sample("importance", checkpoint=tmp_path / "file")
+    with pytest.raises(CheckpointError, match="holds files, but no run"):
+        mixture.sample("importance", checkpoint=tmp_path)
+
+
+def test_a_damaged_checkpoint(mixture: Mixture, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    mixture.sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
+    (folder / "posterior.fits").unlink()
+    (folder / "state.pickle").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="can't read"):
+        mixture.sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
+
+
+def test_bad_requests(mixture: Mixture) -> None:
+    with pytest.raises(FitSetupError, match=r"no sampler 'dynest'\. Did you mean 'dynesty'"):
+        mixture.sample("dynest")
+    with pytest.raises(FitSetupError, match="no option 'n_live'"):
+        mixture.sample("dynesty", n_live=5)
+    with pytest.raises(FitSetupError, match="expected datasets or a posterior"):
+        sample("file.yaml")
+    grid = GridLeaf(np.ones((2, 3)), {"m": ParameterGrid([1.0, 2.0])})
+    if "nuts" in INSTALLED:
+        with pytest.raises(ParameterError, match="nuts needs derivatives"):
+            Mixture({"a": grid, "b": np.ones(3)}).sample("nuts")
+
+
+def test_posterior_of_datasets_is_that_of_the_fit() -> None:
+    from villard.data import demo_path
+    from villard.datasets import Datasets
+    from villard.modeling import Fit
+    from villard.modeling.prior import GaussianPrior, UniformPrior
+
+    datasets = Datasets.read(demo_path("datasets.yaml"), demo_path("models.yaml"))
+    free = datasets.models.parameters.free_parameters
+    with pytest.raises(ParameterError, match="free parameters without a prior"):
+        sample(datasets)
+    free["beta"].prior = GaussianPrior(mu=0.1, sigma=0.03)
+    result = Fit().run(datasets)
+    assert result.success
+    fitted = {p.name: (p.value, p.error) for p in free}
+    for p in free:
+        if p.prior is None:
+            p.prior = UniformPrior(min=p.value - 6 * p.error, max=p.value + 6 * p.error)
+    posterior = sample(datasets, "importance", random_state=1, **OPTIONS["importance"])
+    assert free["beta"].prior is not None
+    for name, (value, error) in fitted.items():
+        assert abs(posterior.mean[name] - value) < 0.4 * error
+        assert posterior.sd[name] == pytest.approx(error, rel=0.1)
+    assert isinstance(posterior, Posterior)
