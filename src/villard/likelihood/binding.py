@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
 from villard.likelihood.flux import flux_of
+from villard.likelihood.folding import band_width, stack_bands, stack_matrices
 from villard.likelihood.local import LocalGroup, LocalSource, stack_local
 from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
@@ -95,7 +96,7 @@ class Binding:
         for block in self.blocks:
             n_dense = len(self.free) if not block.arrays["local"] else 8
             total += len(block.measurements) * block.n_columns * (n_dense + 1)
-            total += sum(2 * group["matrix"].size for group in block.arrays["local"])
+            total += sum(2 * group[_kind(group)].size for group in block.arrays["local"])
             for group in block.arrays["shapes"]:
                 exposure = group["source"]["map"]["exposure"]
                 total += 8 * int(np.prod(exposure.shape[1:])) * (group["index"].shape[1] + 1)
@@ -270,7 +271,7 @@ def _make_block(members: list[Measurement], pairs: list[_Pair], position: dict[i
         "groups": [{k: v for k, v in group.items() if k != "pure"} for group in groups],
         "shapes": shape_groups,
         "local": local_groups,
-        **_stack_responses(rows, kept, n_columns),
+        **_stack_responses(rows, kept, n_columns, isinstance(members[0], CompressedMeasurement)),
     }
     if norms:
         block.arrays["norms"] = {
@@ -338,21 +339,28 @@ def _keep_responses(
     return rows, kept
 
 
-def _stack_responses(rows: _Rows, kept: list[Response], n_columns: int) -> dict[str, Any]:
-    """Stack responses, padded to one shape."""
+def _kind(group: dict[str, Any]) -> str:
+    return "band" if "band" in group else "matrix"
+
+
+def _stack_responses(rows: _Rows, kept: list[Response], n_columns: int, compressed: bool) -> dict[str, Any]:
+    """Stack responses, padded to one shape; those of maps as bands where that saves much."""
     if not kept:
         return {}
     n_true = _padded(max(len(r.matrix) for r in kept))
-    stacked = {
-        "response": np.zeros((len(kept), n_true, n_columns)),
+    matrices = [response.matrix for response in kept]
+    width = band_width(matrices) if compressed else 0
+    stacked: dict[str, Any] = {
+        "response": stack_bands(matrices, n_true, n_columns, width)
+        if width
+        else stack_matrices(matrices, n_true, n_columns),
         # Padded true energies have no response; any bin with a finite flux will do.
         "energy_min": np.full((len(kept), n_true), 1.0),
         "energy_max": np.full((len(kept), n_true), 1.1),
         "row": np.array([row for row, _ in rows]),
     }
     for i, response in enumerate(kept):
-        n, m = response.matrix.shape
-        stacked["response"][i, :n, :m] = response.matrix
+        n = len(response.matrix)
         stacked["energy_min"][i, :n] = response.energy_min
         stacked["energy_max"][i, :n] = response.energy_max
     return stacked

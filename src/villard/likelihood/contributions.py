@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from villard._jax import jax, jnp
+from villard._jax import jax
+from villard.likelihood.folding import fold_flux, take_rows
 
 if TYPE_CHECKING:
     from villard.likelihood.likelihood import Likelihood
@@ -109,7 +110,7 @@ def _evaluate(kernels: Any, theta: Any, data: Any) -> list[list[Any]]:
             parts.append(full[norms["index"]][:, None] * norms["template"])
         for function, arguments, group in kernels._block_groups(block, structure, full):
             flux = jax.vmap(function)(*arguments)
-            parts.append(jnp.einsum("pt,ptb->pb", flux, block["response"][group["response_row"]]))
+            parts.append(fold_flux(flux, take_rows(block["response"], group["response_row"])))
         for shape, group in zip(structure[3], block["shapes"], strict=True):
             parts.append(kernels._map_sources(shape.counts, full[group["index"]], group))
         for local, group in zip(structure[4], block["local"], strict=True):

@@ -12,6 +12,7 @@ from typing import Any
 
 from villard._jax import jax, jnp
 from villard.likelihood.binding import Binding
+from villard.likelihood.folding import fold_adjoint, fold_flux, fold_jacobian, take_rows
 from villard.likelihood.local import squares_of_pairs, squares_with_dense, take
 from villard.likelihood.predict import bin_flux
 from villard.likelihood.statistics import STATISTICS, Statistic
@@ -130,7 +131,7 @@ class Kernels:
             flux = jnp.zeros(block["energy_min"].shape)
             for function, arguments, group in self._block_groups(block, structure, full):
                 flux = flux.at[group["response_row"]].add(jax.vmap(function)(*arguments))
-            mu = mu.at[block["row"]].add(jnp.einsum("rt,rtb->rb", flux, block["response"]))
+            mu = mu.at[block["row"]].add(fold_flux(flux, block["response"]))
         for shape, group in zip(structure[3], block["shapes"], strict=True):
             counts = self._map_sources(shape.counts, full[group["index"]], group)
             mu = mu.at[group["row"]].add(counts)
@@ -175,7 +176,7 @@ class Kernels:
         for function, arguments, group in self._block_groups(block, structure, full):
             local = jax.vmap(jax.jacfwd(function))(*arguments)
             row = group["response_row"]
-            folded = jnp.einsum("ptk,ptb->pkb", local, block["response"][row])
+            folded = fold_jacobian(local, take_rows(block["response"], row))
             folded = folded * data["full_scale"][group["index"]][:, :, None]
             jacobian = jacobian.at[block["row"][row][:, None], row_of[group["index"]]].add(folded)
         return jacobian
@@ -251,7 +252,7 @@ class Kernels:
             hessian = hessian.at[:n_free, :n_free].add(jacobian.square(second, n_free))
             for function, arguments, group in self._block_groups(block, structure, full):
                 row = group["response_row"]
-                adjoint = jnp.einsum("ptb,pb->pt", block["response"][row], first[block["row"][row]])
+                adjoint = fold_adjoint(first[block["row"][row]], take_rows(block["response"], row))
 
                 def scalar(
                     values: Any, arrays: Any, low: Any, high: Any, weight: Any, f: Any = function

@@ -12,6 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard._jax import jax, jnp
+from villard.likelihood.folding import (
+    band_width,
+    fold_adjoint,
+    fold_flux,
+    fold_jacobian,
+    stack_bands,
+    stack_matrices,
+)
 from villard.likelihood.measurement import Response
 from villard.likelihood.predict import bin_flux
 from villard.modeling.models.spectral.core import PureSpectrum
@@ -86,7 +94,7 @@ class LocalGroup:
     def counts(self, full: Any, group: Any) -> Any:
         """Predicted counts in the bins of each source, shape (n_sources, n_local)."""
         flux = jax.vmap(self._flux)(*self._arguments(full, group))
-        return jnp.einsum("pt,ptb->pb", flux, group["matrix"])
+        return fold_flux(flux, group)
 
     def add_counts(self, mu: Any, full: Any, group: Any) -> Any:
         """Add the predicted counts to all measurements' bins, shape (n_rows, n_columns)."""
@@ -96,12 +104,12 @@ class LocalGroup:
     def jacobian(self, full: Any, full_scale: Any, group: Any) -> Any:
         """Derivatives by the scaled parameters, shape (n_sources, n_parameters, n_local)."""
         local = jax.vmap(jax.jacfwd(self._flux))(*self._arguments(full, group))
-        folded = jnp.einsum("ptk,ptb->pkb", local, group["matrix"])
+        folded = fold_jacobian(local, group)
         return folded * full_scale[group["index"]][:, :, None]
 
     def curvature(self, full: Any, full_scale: Any, group: Any, first: Any) -> Any:
         """Second derivatives weighted with ``first``, shape (n_sources, n_parameters, n_parameters)."""
-        adjoint = jnp.einsum("ptb,pb->pt", group["matrix"], take(first, group))
+        adjoint = fold_adjoint(take(first, group), group)
 
         def scalar(values: Any, low: Any, high: Any, arrays: Any, weight: Any) -> Any:
             return jnp.sum(weight * self._flux(values, low, high, arrays))
@@ -172,7 +180,6 @@ def _stack(members: list[LocalSource], n_columns: int) -> dict[str, Any]:
         "index": np.array([m.index for m in members], dtype=int),
         # What lies beyond the last column is dropped.
         "columns": np.full((len(members), n_local), n_columns),
-        "matrix": np.zeros((len(members), n_true, n_local)),
         "energy_min": np.full((len(members), n_true), 1.0),
         "energy_max": np.full((len(members), n_true), 1.1),
         "arrays": ()
@@ -182,11 +189,17 @@ def _stack(members: list[LocalSource], n_columns: int) -> dict[str, Any]:
             for i in range(len(pure.arrays))
         ),
     }
+    matrices = [r.matrix for r in responses]
+    # Of a single norm there is nothing to save.
+    width = band_width(matrices) if n_true > 1 else 0
+    if width:
+        stacked |= stack_bands(matrices, n_true, n_local, width)
+    else:
+        stacked |= stack_matrices(matrices, n_true, n_local)
     for i, response in enumerate(responses):
         assert response.columns is not None
         n, m = response.matrix.shape
         stacked["columns"][i, :m] = response.columns
-        stacked["matrix"][i, :n, :m] = response.matrix
         stacked["energy_min"][i, :n] = response.energy_min
         stacked["energy_max"][i, :n] = response.energy_max
     return stacked
