@@ -11,7 +11,7 @@ import numpy as np
 
 from villard.utils.io import atomic_write, check_overwrite
 
-__all__ = ["product_path", "write_maps", "write_npy"]
+__all__ = ["map_hdu", "product_path", "write_maps", "write_npy"]
 
 
 def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:
@@ -51,10 +51,18 @@ def write_maps(path: Path, primary: Any, maps: Mapping[str, Any], overwrite: boo
     """
     from astropy.io import fits
 
-    hdus = [fits.PrimaryHDU(_plain(primary), _header(primary))]
-    hdus += [fits.ImageHDU(_plain(image), _header(image), name=name) for name, image in maps.items()]
+    hdus = [map_hdu(primary), *(map_hdu(image, name) for name, image in maps.items())]
     with atomic_write(path, overwrite) as temporary:
         fits.HDUList(hdus).writeto(temporary, overwrite=True)
+
+
+def map_hdu(image: Any, name: str | None = None) -> Any:
+    """Return a map as an HDU: the first one of a file, or one with a name."""
+    from astropy.io import fits
+
+    if name is None:
+        return fits.PrimaryHDU(_plain(image), _header(image))
+    return fits.ImageHDU(_plain(image), _header(image), name=name)
 
 
 def _plain(image: Any) -> Any:

@@ -39,8 +39,9 @@ class SkyMaps:
         dict
             Maps ``ts``, ``sqrt_ts``, ``npred`` (counts of the test source), ``amplitude`` and
             ``amplitude_err`` (its differential flux at its reference energy, 1 GeV unless ``Scale`` says
-            otherwise); NaN where nothing is fitted, 0 where the norm would be negative. ``maps``: `~villard.estimators.FluxMaps`
-            with negative norms, errors and fluxes. ``name``, ``file``, ``src_dict``, ``loglike``, ``config``.
+            otherwise); NaN where nothing is fitted, 0 where the norm would be negative. ``maps``:
+            `~villard.estimators.FluxMaps` with negative norms, errors and fluxes. Also ``name``, ``file``,
+            ``src_dict``, ``loglike`` and ``config``.
         """
         from villard.roi.tsmap import run_tsmap
 

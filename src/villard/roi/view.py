@@ -37,7 +37,8 @@ def excluded(
         Datasets of the region.
     """
     away = {id(roi[name].model) for name in names_of(names)}
-    models = roi.models
+    # Those of the datasets: within a computation they may stand for others.
+    models = roi.datasets.models
     masks = [dataset.mask_fit for dataset in roi.datasets]
     try:
         if away:
