@@ -14,12 +14,18 @@ from villard.exceptions import DataError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
 from villard.roi.derived import Derived
+from villard.roi.edit import Editing
 from villard.roi.fit import Fitting
 from villard.roi.freeing import Freeing
+from villard.roi.io import Files
+from villard.roi.lightcurve import LightCurves
+from villard.roi.localize import Localization
+from villard.roi.optimize import Optimizing
 from villard.roi.printing import Printing
 from villard.roi.sed import SEDs
 from villard.roi.selection import Selection
 from villard.roi.setting import Setting
+from villard.roi.simulation import Simulation
 from villard.roi.skymaps import SkyMaps
 from villard.roi.source import Source, find_source
 
@@ -31,7 +37,22 @@ if TYPE_CHECKING:
 __all__ = ["ROI"]
 
 
-class ROI(Selection, Freeing, Setting, Fitting, Derived, Printing, SkyMaps, SEDs):
+class ROI(
+    Selection,
+    Freeing,
+    Setting,
+    Fitting,
+    Optimizing,
+    Derived,
+    Printing,
+    SkyMaps,
+    SEDs,
+    Localization,
+    Simulation,
+    Editing,
+    Files,
+    LightCurves,
+):
     """A region of the sky in one or several cubes of counts, and the sources in it.
 
     The cubes ("components", such as the PSF classes of Fermi-LAT data) share the sources. Sources are
