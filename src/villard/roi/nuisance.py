@@ -92,13 +92,17 @@ def _is_locked(roi: Any, source: Any, parameter: Any) -> bool:
     return (source.name, parameter_name(source, parameter)) in roi.locked
 
 
-def background_sources(roi: Any, source: Any, free_radius: float | None) -> list[Any]:
+def background_sources(roi: Any, source: Any, free_radius: float | None, take_free: bool = True) -> list[Any]:
     """Return the other sources whose norm is free, and, if a radius is given, those within it."""
-    chosen = [
-        s
-        for s in roi.sources
-        if s is not source and _norm(s) is not None and not norm_parameter(s.model).frozen
-    ]
+    chosen = (
+        []
+        if not take_free
+        else [
+            s
+            for s in roi.sources
+            if s is not source and _norm(s) is not None and not norm_parameter(s.model).frozen
+        ]
+    )
     if free_radius is not None:
         near = roi.get_sources(skydir=source.skydir, distance=float(free_radius), exclude_diffuse=True)
         chosen += [s for s in near if s is not source and s not in chosen and _norm(s) is not None]

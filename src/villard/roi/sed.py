@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from villard.estimators.castro import delta_stat
 from villard.exceptions import ConfigError, ModelError
-from villard.roi.nuisance import Nuisance, global_fit, nuisance_norms
+from villard.roi.nuisance import Nuisance, global_fit
 from villard.roi.options import options
 from villard.roi.sed_result import SED
 from villard.roi.state import kept_state
 from villard.roi.templates import Cube, frozen_copy, join_cubes, region_cubes
 
-__all__ = ["SEDs", "run_sed"]
+__all__ = ["SEDs", "check_source", "coupled", "energy_bins", "fit_norm", "result_files", "run_sed"]
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,9 @@ def run_sed(
     """Measure the flux of a source in bins of energy; see `SEDs.sed`."""
     settings = options(roi, "sed", _DEFAULTS, given)
     source = roi[name]
-    _check_source(source)
+    check_source(source, "sed")
     edges, bins = energy_bins(roi, loge_bins, "sed")
-    files = _files(roi, source.name, prefix, outfile, settings)
+    files = result_files(roi, (prefix, source.name, "sed"), outfile, settings)
     with kept_state(roi):
         fit, nuisances = global_fit(roi, source, settings, "sed")
         spectrum = source.spectral_model.copy()
@@ -123,25 +123,28 @@ def run_sed(
     return sed
 
 
-def _check_source(source: Any) -> None:
+def check_source(source: Any, where: str) -> None:
+    """Raise `ModelError` if the spectrum of a source is no flux."""
     spectral = getattr(source.model, "spectral_model", None)
     if spectral is None or source.is_diffuse or not spectral.output_unit.is_equivalent(_DNDE):
         raise ModelError(
-            f"sed: the spectrum of {source.name!r} is no flux, but a factor on a template: its flux in bins "
-            "of energy isn't defined"
+            f"{where}: the spectrum of {source.name!r} is no flux, but a factor on a template: its flux in "
+            "bins isn't defined"
         )
 
 
-def _files(roi: Any, name: str, prefix: str, outfile: str | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Files to write, checked before any work."""
+def result_files(
+    roi: Any, stem: tuple[str, ...], outfile: str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the files to write by their suffixes, checked before any work."""
     from villard.roi.products import product_path
 
-    wanted = bool(prefix or outfile)
+    wanted = bool(stem[0] or outfile)
     write_fits = wanted if settings["write_fits"] is None else bool(settings["write_fits"])
-    stem = (outfile.removesuffix(".fits"),) if outfile else (prefix, name, "sed")
+    parts = (outfile.removesuffix(".fits"),) if outfile else stem
     kinds = {".fits": write_fits, ".npy": settings["write_npy"], ".png": settings["make_plots"]}
     return {
-        suffix: product_path(roi, *stem, suffix=suffix, overwrite=settings["overwrite"])
+        suffix: product_path(roi, *parts, suffix=suffix, overwrite=settings["overwrite"])
         for suffix, asked in kinds.items()
         if asked
     }
@@ -349,6 +352,3 @@ def _grid(norm: float, errp: float, ul: float, n: int) -> Array:
     below = np.linspace(low, norm, n_below, endpoint=False)
     zero = [] if low == 0 else [0.0]
     return np.concatenate([zero, below, np.linspace(norm, high, n - n_below - len(zero))])
-
-
-__all__ += ["energy_bins", "fit_norm", "nuisance_norms"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+
+from villard.roi.columns import Columns
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -40,7 +42,7 @@ _SUFFIXES = {
 _N_ENERGIES = 50
 
 
-class SED:
+class SED(Columns):
     """A source's flux in bins of energy, with likelihood profiles.
 
     ``len(sed)`` is the number of bins, and ``sed[name]`` a column, as an array. They are those of fermipy:
@@ -60,10 +62,11 @@ class SED:
         ``name`` and ``config``; ``fit_success`` and ``fit_quality`` of the fit of all energies.
     """
 
+    _kind = "SED"
+
     def __init__(self, table: Table, spectrum: Any, meta: Mapping[str, Any]) -> None:
-        self.table = table
+        super().__init__(table, meta)
         self.spectrum = spectrum
-        self.meta = dict(meta)
 
     @classmethod
     def from_rows(
@@ -95,37 +98,12 @@ class SED:
         table["is_ul"] = norms["ts"] < meta["config"]["ul_ts_threshold"]
         return cls(table, spectrum, meta)
 
-    # Columns
-
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return str(self.meta["name"])
-
-    def __len__(self) -> int:
-        return len(self.table)
-
     def __getitem__(self, key: str) -> Any:
-        from villard.roi.source import SourceKeyError
-        from villard.utils.names import nearest
-
-        if key in self.table.colnames:
-            return np.asarray(self.table[key])
-        if key in self.meta:
-            return self.meta[key]
-        if key == "model_flux":
-            return self.model_flux()
-        raise SourceKeyError(f"SED of {self.name!r} has no {key!r}. {nearest(key, self.keys())}")
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.keys()
+        return self.model_flux() if key == "model_flux" else super().__getitem__(key)
 
     def keys(self) -> list[str]:
         """Names of the columns and of what else there is."""
-        return [*self.table.colnames, *self.meta, "model_flux"]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+        return [*super().keys(), "model_flux"]
 
     @property
     def flux_points(self) -> FluxPoints:
