@@ -268,7 +268,7 @@ class CastroStack:
     def _models(self) -> list[Any]:
         from villard.modeling.models import SkyModel
 
-        models = []
+        models: list[Any] = []
         for t, sigma in enumerate(self.sigma):
             spectrum = ScaledNormModel()
             if models:

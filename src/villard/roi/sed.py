@@ -161,15 +161,14 @@ def energy_bins(roi: Any, loge_bins: Any, where: str) -> tuple[Array, list[list[
     data = [d.geom.axes["energy"].edges.to_value("MeV") for d in roi.datasets]
     if loge_bins is None:
         edges = np.array(sorted(data[0]))
-        inside = [np.any(np.isclose(d, e, rtol=1e-4)) or not d[0] < e < d[-1] for e in edges for d in data]
-        edges = edges[np.all(np.reshape(inside, (len(edges), len(data))), axis=1)]
+        edges = edges[[all(_is_edge(d, e, 1e-4) for d in data) for e in edges]]
     else:
         edges = 10 ** np.asarray(loge_bins, dtype=float)
         if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
             raise ConfigError(f"{where}: expected increasing loge_bins, found {loge_bins!r}")
         for e in edges:
             for d in data:
-                if not np.any(np.isclose(d, e, rtol=1e-3)) and d[0] < e < d[-1]:
+                if not _is_edge(d, e, 1e-3):
                     raise ConfigError(
                         f"{where}: {np.log10(e):.4f} in loge_bins is no edge of the data, which has "
                         f"{np.round(np.log10(d), 4).tolist()}"
@@ -184,6 +183,12 @@ def energy_bins(roi: Any, loge_bins: Any, where: str) -> tuple[Array, list[list[
         if not any(len(part) for part in parts):
             raise ConfigError(f"{where}: no data between {edges[k]:g} and {edges[k + 1]:g} MeV")
     return edges, bins
+
+
+def _is_edge(edges: Array, energy: float, tolerance: float) -> bool:
+    """Whether an energy is an edge of the data, or outside of them."""
+    inside = edges[0] < energy < edges[-1]
+    return not inside or bool(np.any(np.isclose(edges, energy, rtol=tolerance)))
 
 
 def _fit_bins(

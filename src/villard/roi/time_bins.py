@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class TimeBin:
     factors: list[float] | None = None
     datasets: list[Any] | None = None
     livetime: float = float("nan")
-    mjdref: float = field(default=FERMI_MJDREF)
+    mjdref: float = FERMI_MJDREF
 
     @property
     def has_exposure(self) -> bool:
@@ -114,9 +114,9 @@ def bins_from_events(
     """
     lists = list(events) if isinstance(events, list | tuple) else [events]
     if len(lists) != len(roi.datasets):
+        names = ", ".join(roi.datasets.names)
         raise DataError(
-            f"lightcurve: expected events of {len(roi.datasets)} components ({', '.join(roi.datasets.names)}), "
-            f"found {len(lists)}"
+            f"lightcurve: expected events of {len(roi.datasets)} components ({names}), found {len(lists)}"
         )
     read = [_read_events(item) for item in lists]
     start, stop = min(gti[:, 0].min() for _, gti, _ in read), max(gti[:, 1].max() for _, gti, _ in read)
@@ -245,13 +245,11 @@ def _bin_of(roi: Any, entry: Any, k: int) -> TimeBin:
         datasets, found = _read_bin(roi, given, where)
         times = [own if own is not None else t for own, t in zip(times, found, strict=True)]
     else:
-        datasets = given.get("datasets")
-        datasets = [datasets] if hasattr(datasets, "measurement") else list(datasets or [])
+        entries = given.get("datasets")
+        datasets = [entries] if hasattr(entries, "measurement") else list(entries or [])
     if len(datasets) != len(roi.datasets):
-        raise DataError(
-            f"{where}: expected {len(roi.datasets)} components ({', '.join(roi.datasets.names)}), found "
-            f"{len(datasets)}"
-        )
+        names = ", ".join(roi.datasets.names)
+        raise DataError(f"{where}: expected {len(roi.datasets)} components ({names}), found {len(datasets)}")
     named, factors = [], []
     for own, dataset in zip(roi.datasets, datasets, strict=True):
         if dataset.geom.data_shape != own.geom.data_shape:
@@ -272,8 +270,8 @@ def _bin_of(roi: Any, entry: Any, k: int) -> TimeBin:
     counts = [np.asarray(d.counts.data, dtype=float).ravel() for d in datasets]
     proportional = [f for f in factors if f is not None]
     if len(proportional) == len(factors):
-        return TimeBin(*ends, counts, proportional, livetime=livetime, mjdref=mjdref)
-    return TimeBin(*ends, counts, None, named, livetime=livetime, mjdref=mjdref)
+        return TimeBin(ends[0], ends[1], counts, proportional, None, livetime, mjdref)
+    return TimeBin(ends[0], ends[1], counts, None, named, livetime, mjdref)
 
 
 def _proportion(dataset: Any, own: Any) -> float | None:
@@ -304,7 +302,9 @@ def _read_bin(roi: Any, given: Mapping[str, Any], where: str) -> tuple[list[Any]
     files = {key: given.get(key) for key in ("counts", "exposure")}
     if files["exposure"] is None:
         raise ConfigError(f"{where}: expected an exposure beside the counts")
-    lists = {key: list(v) if isinstance(v, list | tuple) else [v] for key, v in files.items()}
+    lists: dict[str, list[Any]] = {
+        key: list(v) if isinstance(v, list | tuple) else [v] for key, v in files.items()
+    }
     for key, values in lists.items():
         if len(values) != len(roi.datasets):
             raise DataError(f"{where}: expected {key} of {len(roi.datasets)} components, found {len(values)}")
