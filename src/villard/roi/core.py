@@ -22,6 +22,7 @@ from villard.roi.lightcurve import LightCurves
 from villard.roi.localize import Localization
 from villard.roi.optimize import Optimizing
 from villard.roi.printing import Printing
+from villard.roi.profiles import Profiles
 from villard.roi.sed import SEDs
 from villard.roi.selection import Selection
 from villard.roi.setting import Setting
@@ -44,6 +45,7 @@ class ROI(
     Fitting,
     Optimizing,
     Derived,
+    Profiles,
     Printing,
     SkyMaps,
     SEDs,
