@@ -106,6 +106,7 @@ def table_value(log_psi: Any, log_value: Any, separation: Any) -> Any:
     Within `MIN_SEPARATION` it is the mean of the cusp there, so that no flux is lost.
     """
     xp = namespace(log_value, separation)
+    log_value = xp.asarray(log_value)
     step = log_psi[1] - log_psi[0]
     at = (xp.log(xp.maximum(separation, MIN_SEPARATION)) - log_psi[0]) / step
     i = xp.clip(xp.floor(at), 1, len(log_psi) - 3).astype(int)

@@ -17,7 +17,7 @@ from villard.astro.darkmatter.tables import load_table
 __all__ = ["main"]
 
 _N_MASS, _N_X = 6, 15
-_LOG_X_MIN, _LOG_X_MAX = -6.0, -0.004
+_LOG_X_MIN, _LOG_X_MAX = -6.0, 0.001
 #: Values below are rounded in the tables, and at a mass next to the threshold spectra aren't smooth.
 _FLOOR = 1e-5
 _DIGITS = 6
@@ -42,7 +42,7 @@ def main() -> None:
         good = y > _FLOOR
         used = np.ones(len(log_x), dtype=bool) if name != "gamma" else log_x < -0.12
         # Where there is nothing the polynomials are only held back from growing.
-        weight = np.where(good, 1.0, 0.01)[:, used].ravel()
+        weight = np.where(good, 1.0, 0.03)[:, used].ravel()
         target = np.log(np.maximum(y, _FLOOR))[:, used].ravel()
         rows = matrix[:, used].reshape(len(target), -1)
         ridge = 1e-3 * np.eye(rows.shape[1])

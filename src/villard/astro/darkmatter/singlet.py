@@ -14,9 +14,9 @@ s = 4 m²:
 Widths of a Higgs boson of mass √s are those of Djouadi 2008, Phys. Rep. 457, 1: eq. 2.6 for leptons and the
 top quark (pole mass), with running masses (Chetyrkin 1997, Phys. Lett. B 404, 161) and the largest QCD
 correction for lighter quarks, and eq. 2.20 for W and Z: the integral over the virtualities of both, so that
-below their thresholds decays into three and four bodies count. Loops are left out: gluons (8 % where √s is the
-Higgs boson's mass, less than 1 % above 200 GeV), two photons, and QCD corrections to top quarks next to their
-threshold (+35 % at m = 200 GeV).
+below their thresholds decays into three and four bodies count. Loops are left out: gluons (8 % where √s is
+the Higgs boson's mass, less than 1 % above 200 GeV), two photons, and QCD corrections to top quarks next to
+their threshold (+35 % at m = 200 GeV).
 """
 
 from __future__ import annotations
@@ -87,13 +87,15 @@ def _boson_width(energy: Array, mass: float, width: float, delta: int) -> Array:
 
     s = energy**2
     q1, w1 = nodes(np.zeros_like(energy), energy)
-    q2, w2 = nodes(np.zeros_like(q1), np.maximum(energy[:, None] - np.sqrt(q1), 0.0))
+    # The half in which the second boson is the lighter one.
+    first = np.sqrt(q1)
+    q2, w2 = nodes(np.zeros_like(q1), np.clip(energy[:, None] - first, 0.0, first))
     a, b = q1[..., None] / s[:, None, None], q2 / s[:, None, None]
     lam = np.maximum((1 - a - b) ** 2 - 4 * a * b, 0.0)
     value = np.sqrt(lam) * (lam + 12 * a * b)
     # The resonance of the whole line, of which a part is at negative virtualities.
     norm = (0.5 + np.arctan(mass / width) / np.pi) ** 2
-    total = np.einsum("nij,ni,nij->n", value, w1, w2) / norm
+    total = 2 * np.einsum("nij,ni,nij->n", value, w1, w2) / norm
     return np.asarray(delta * energy**3 / (32 * np.pi * VACUUM**2) * total)
 
 
@@ -120,6 +122,7 @@ def relative_rates(mass: Any, coupling: Any, log_mass: Any, widths: Any) -> list
         Of `width_table`.
     """
     xp = namespace(mass, coupling, log_mass, widths)
+    widths = xp.asarray(widths)
     gev = mass * 1e3
     s = 4 * gev**2
     at = (xp.log(mass) - log_mass[0]) / (log_mass[1] - log_mass[0])

@@ -39,6 +39,7 @@ _LN10 = math.log(10)
 def locate(log_mass: Any, log_x: Any, mass: Any, energy: Any) -> tuple[Any, ...]:
     """Return cells and positions in them: i, j, a, b, and whether the energy is within the table."""
     xp = namespace(log_mass, log_x, mass, energy)
+    log_mass = xp.asarray(log_mass)
     at_mass = xp.log(mass)
     i = xp.clip(xp.searchsorted(log_mass, at_mass, side="right") - 1, 0, len(log_mass) - 2)
     a = (at_mass - log_mass[i]) / (log_mass[i + 1] - log_mass[i])
@@ -54,6 +55,7 @@ def per_log_x(mass: Any, energy: Any, arrays: Any) -> Any:
     """Return dN / dlog10(x); ``arrays``: logarithms of masses, log10(x), and the table of both."""
     log_mass, log_x, table = arrays[:3]
     i, j, a, b, inside = locate(log_mass, log_x, mass, energy)
+    table = namespace(i, table).asarray(table)
     low = (1 - b) * table[i, j] + b * table[i, j + 1]
     high = (1 - b) * table[i + 1, j] + b * table[i + 1, j + 1]
     return namespace(low, a).where(inside, (1 - a) * low + a * high, 0.0)
@@ -68,6 +70,7 @@ def number_below(mass: Any, energy: Any, arrays: Any) -> Any:
     """Return the number of photons with less energy, of those in the table; as `per_log_x`."""
     log_mass, log_x, table = arrays[:3]
     xp = namespace(mass, energy, table)
+    table = xp.asarray(table)
     step = log_x[1] - log_x[0]
     cells = 0.5 * step * (table[:, 1:] + table[:, :-1])
     total = xp.cumsum(cells, axis=1) - cells
