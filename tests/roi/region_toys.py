@@ -65,10 +65,13 @@ def _counts_hdus(counts, edges, event_type=None):
     return fits.HDUList([primary, fits.table_to_hdu(ebounds)])
 
 
-def write_counts(path, edges=EDGES, event_type=None, npix=NPIX, value=None, seed=0):
+def write_counts(path, edges=EDGES, event_type=None, npix=NPIX, seed=0):
     """Write a cube as gtbin does."""
     shape = (len(edges) - 1, npix, npix)
-    counts = np.random.default_rng(seed).poisson(2.0, shape) if value is None else np.full(shape, value)
+    # A source at longitude 0.2, latitude 0.1.
+    y, x = np.mgrid[:npix, :npix] - (npix - 1) / 2
+    source = 8 * np.exp(-0.5 * ((x + 2) ** 2 + (y - 1) ** 2) / 1.5**2)
+    counts = np.random.default_rng(seed).poisson(2.0 + source, shape)
     hdus = _counts_hdus(counts.astype(np.int32), edges, event_type)
     hdus[1].name = "EBOUNDS"
     hdus.writeto(path)

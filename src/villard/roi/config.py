@@ -181,6 +181,7 @@ class FileioConfig(Section):
     """Where files go."""
 
     outdir: str | None = None
+    overwrite: bool = True
 
 
 class McConfig(Section):

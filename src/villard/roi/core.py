@@ -15,6 +15,7 @@ from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
 from villard.roi.derived import Derived
 from villard.roi.edit import Editing
+from villard.roi.extension import Extension
 from villard.roi.fit import Fitting
 from villard.roi.freeing import Freeing
 from villard.roi.io import Files
@@ -50,6 +51,7 @@ class ROI(
     SkyMaps,
     SEDs,
     Localization,
+    Extension,
     Simulation,
     Editing,
     Files,
@@ -165,8 +167,10 @@ class ROI(
         names : list of str, optional
             Sources; all by default.
         """
+        # Made once: it checks that the exposure covers all sources.
+        measurements = [dataset.measurement() for dataset in self.datasets]
         for source in self.sources if names is None else [self[name] for name in names]:
-            counts = sum((_npred(dataset, source.model) for dataset in self.datasets), np.zeros(2))
+            counts = sum((_npred(measurement, source.model) for measurement in measurements), np.zeros(2))
             source.results["npred"], source.results["npred_wt"] = (float(value) for value in counts)
 
     # Data
@@ -204,11 +208,10 @@ class ROI(
         return f"ROI(datasets={self.datasets.names}, sources={len(self)})"
 
 
-def _npred(dataset: Any, model: Any) -> Any:
+def _npred(measurement: Any, model: Any) -> Any:
     """Return the counts that a model predicts in the fit range of a dataset, plain and weighted."""
-    if not model.contributes_to(dataset.name):
+    if not model.contributes_to(measurement.name):
         return np.zeros(2)
-    measurement = dataset.measurement()
     counts = measurement.predict(model)[measurement.mask]
     weights = 1.0 if measurement.weights is None else measurement.weights[measurement.mask]
     return np.array([counts.sum(), np.sum(counts * weights)])

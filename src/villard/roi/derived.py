@@ -319,14 +319,13 @@ def update_sources(roi: Any, names: Iterable[str] | None = None, reoptimize: boo
 def _store_scan(source: Any, scan: dict[str, Array], roi: Any, loglike: float) -> None:
     norm = norm_of(source)
     results = source.results
-    fluxes = flux_results(source, roi.energy_bounds, norm.value if norm is not None else np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = scan["norm"] / norm.value if norm is not None else scan["norm"]
+    # The limits of a norm of 1 are fluxes per norm, also where the norm itself is 0.
+    fluxes = flux_results(source, roi.energy_bounds, 1.0 if norm is not None else np.nan)
     results["norm_scan"] = scan["norm"]
     results["dloglike_scan"] = -0.5 * (scan["stat"] - np.min(scan["stat"]))
     results["loglike_scan"] = loglike - 0.5 * scan["stat"]
-    results["flux_scan"] = ratio * fluxes["flux"]
-    results["eflux_scan"] = ratio * fluxes["eflux"]
+    results["flux_scan"] = scan["norm"] * fluxes["flux_ul95"]
+    results["eflux_scan"] = scan["norm"] * fluxes["eflux_ul95"]
 
 
 def _setting(roi: Any, section: str, key: str, default: Any) -> Any:

@@ -26,7 +26,7 @@ from villard.roi.config import (
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
-__all__ = ["build", "exposure_from_psf", "exposure_in_bins", "make_dataset"]
+__all__ = ["build", "exposure_from_psf", "exposure_in_bins", "make_dataset", "weights_on_pixels"]
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def _cut_energies(parts: dict[str, Any], energies: tuple[Any, Any], where: str) 
             f"the counts have {axis!r}"
         )
     if weights is not None:
-        parts["weights"] = _on_pixels(weights, counts.geom, where)
+        parts["weights"] = weights_on_pixels(weights, counts.geom, where)
     if energies == (None, None):
         return parts
     bins = energy_slice(axis.edges.to_value("MeV"), *energies, where)
@@ -206,7 +206,7 @@ def _cut_energies(parts: dict[str, Any], energies: tuple[Any, Any], where: str) 
     return parts
 
 
-def _on_pixels(weights: Map, geom: WcsGeom, where: str) -> WcsNDMap:
+def weights_on_pixels(weights: Map, geom: WcsGeom, where: str) -> WcsNDMap:
     """Return weights on the pixels and energies of the counts."""
     axes = weights.geom.axes
     if len(axes) != 1 or not axes[0].rename("energy").is_aligned_with(geom.axes["energy"]):

@@ -1,0 +1,453 @@
+"""Regions of interest written to files, and read from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import astropy.units as u
+import numpy as np
+
+from villard import __version__
+from villard.exceptions import FileFormatError, ModelError, VillardError
+from villard.utils.io import atomic_write, check_overwrite
+from villard.utils.paths import make_path
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["Files", "load_region", "write_region"]
+
+log = logging.getLogger(__name__)
+
+#: Suffixes that may follow the name of a region.
+_SUFFIXES = (".fits", ".fits.gz", ".yaml", ".yml", ".npy")
+_FORMAT = 1
+
+
+class Files:
+    """Files, for `villard.roi.ROI`."""
+
+    def write_roi(
+        self,
+        outfile: str | os.PathLike[str],
+        save_model_map: bool = False,
+        make_plots: bool = False,
+        overwrite: bool | None = None,
+        **kwargs: Any,
+    ) -> list[Path]:
+        """Write the region: results, models and data, from which `load_roi` makes it again.
+
+        Of ``fit1`` there are ``fit1.fits`` (tables CATALOG, PARAMS, SOURCES, ROI, with fermipy's columns,
+        and CONFIG), ``fit1.yaml`` and ``fit1_covariance.dat`` (models), ``fit1_00.xml``, … (for gtlike, one
+        file per component) and one file ``fit1_<component>.fits`` per dataset.
+
+        Parameters
+        ----------
+        outfile : str or path-like
+            Name, with or without ``.fits``; relative to ``fileio.outdir`` of the configuration.
+        save_model_map : bool
+            Whether predicted counts are written, too; see `write_model_map`.
+        make_plots : bool
+            Whether plots are made; ``kwargs`` are for `make_plots`.
+        overwrite : bool, optional
+            Whether existing files are replaced; by default as ``fileio.overwrite`` of the configuration says
+            (true), and not without a configuration.
+
+        Returns
+        -------
+        list of `~pathlib.Path`
+            Files.
+        """
+        paths = write_region(self, outfile, default_overwrite(self) if overwrite is None else overwrite)
+        if save_model_map:
+            stem = _stem(self, outfile).name
+            paths.append(self.write_model_map(stem, overwrite=overwrite))  # type: ignore[attr-defined]
+        if make_plots:
+            self.make_plots(_stem(self, outfile).name, **kwargs)  # type: ignore[attr-defined]
+        elif kwargs:
+            raise ModelError(f"write_roi: unknown argument {next(iter(kwargs))!r}")
+        return paths
+
+    @classmethod
+    def load_roi(
+        cls,
+        infile: str | os.PathLike[str],
+        params: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        mask: Any = None,
+        reload_sources: bool = False,
+    ) -> Self:
+        """Read a region that `write_roi` has written.
+
+        Parameters
+        ----------
+        infile : str or path-like
+            Its name.
+        params : path or dict, optional
+            Values of parameters to be set; see `load_parameters_from_yaml`.
+        mask : `~villard.maps.WcsNDMap`, optional
+            Boolean map of the bins that enter the fit.
+        reload_sources : bool
+            Kept for scripts of fermipy: source maps always are those of the models.
+
+        Raises
+        ------
+        FileFormatError
+            If it isn't there, or isn't such a file.
+        """
+        roi = cls(**load_region(infile))
+        restore_state(roi, infile)
+        if params is not None:
+            roi.load_parameters_from_yaml(params)
+        if mask is not None:
+            for dataset in roi.datasets:
+                dataset.mask_fit = mask
+            roi.update_npred()  # type: ignore[attr-defined]
+        return roi
+
+    create = load_roi
+
+    def load_xml(self, xmlfile: str | os.PathLike[str]) -> None:
+        """Replace the models by those of an XML file of gtlike; templates of counts stay.
+
+        Parameters
+        ----------
+        xmlfile : str or path-like
+            File.
+        """
+        from villard.modeling.models.gtlike import read_gtlike_xml
+
+        models = list(read_gtlike_xml(xmlfile))
+        names = {model.name for model in models}
+        kept = [
+            source.model
+            for source in self.sources  # type: ignore[attr-defined]
+            if getattr(source.model, "is_npred_template", False) and source.name not in names
+        ]
+        catalog = {source.name: source.catalog for source in self.sources}  # type: ignore[attr-defined]
+        self._set_models([*models, *kept], catalog)  # type: ignore[attr-defined]
+
+    def load_parameters_from_yaml(self, yamlfile: str | os.PathLike[str] | Mapping[str, Any]) -> None:
+        """Set parameters to values of a file.
+
+        Parameters
+        ----------
+        yamlfile : path or dict
+            For each source its parameters, by our names or gtlike's, each a value or a dictionary with
+            ``value``, ``error``, ``scale``, ``min``, ``max``, ``free``.
+        """
+        import yaml
+
+        if isinstance(yamlfile, Mapping):
+            data: Any = yamlfile
+        else:
+            data = yaml.safe_load(make_path(yamlfile).read_text(encoding="utf-8"))
+        if not isinstance(data, Mapping):
+            raise FileFormatError(f"{yamlfile}: expected sources and their parameters")
+        for name, parameters in data.items():
+            for par, setting in dict(parameters).items():
+                _set_from(self, str(name), str(par), setting)
+
+
+_SETTINGS = ("value", "error", "scale", "min", "max", "free")
+
+
+def _set_from(roi: Any, name: str, par: str, setting: Any) -> None:
+    if not isinstance(setting, Mapping):
+        roi.set_parameter(name, par, setting, update_source=False)
+        roi.update_npred([name])
+        return
+    unknown = sorted(set(setting) - set(_SETTINGS))
+    if unknown:
+        raise FileFormatError(f"{name}, {par}: unknown key {unknown[0]!r}, expected some of {_SETTINGS}")
+    options = {key: setting[key] for key in ("scale", "error") if key in setting}
+    if "value" in setting:
+        roi.set_parameter(name, par, setting["value"], true_value="scale" not in setting, **options)
+    if "min" in setting and "max" in setting:
+        roi.set_parameter_bounds(name, par, [setting["min"], setting["max"]])
+    if "free" in setting:
+        roi.free_parameter(name, par, bool(setting["free"]))
+
+
+def default_overwrite(roi: Any) -> bool:
+    """Return whether files are replaced unless a call says otherwise."""
+    fileio = getattr(getattr(roi, "config", None), "fileio", None)
+    return bool(getattr(fileio, "overwrite", False))
+
+
+def _stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
+    """Return the path of a region's files without suffix."""
+    path = make_path(outfile)
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            path = path.with_name(path.name.removesuffix(suffix))
+            break
+    folder = getattr(getattr(getattr(roi, "config", None), "fileio", None), "outdir", None)
+    return path if folder is None or path.is_absolute() else make_path(folder) / path
+
+
+# Writing
+
+
+def write_region(roi: Any, outfile: str | os.PathLike[str], overwrite: bool = False) -> list[Path]:
+    """Write a region; see `Files.write_roi`."""
+    from villard.roi.tables import catalog_table, params_table, roi_table, sources_table
+
+    stem = _stem(roi, outfile)
+    paths = {
+        "tables": stem.with_name(f"{stem.name}.fits"),
+        "models": stem.with_name(f"{stem.name}.yaml"),
+    }
+    datasets = {d.name: stem.with_name(f"{stem.name}_{d._name_in_files}.fits") for d in roi.datasets}
+    xml = [stem.with_name(f"{stem.name}_{i:02d}.xml") for i in range(len(roi.datasets))]
+    # Before anything is written.
+    for path in (*paths.values(), *datasets.values(), *xml):
+        check_overwrite(path, overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for dataset in roi.datasets:
+        dataset.write(datasets[dataset.name], overwrite=overwrite)
+    _write_models(roi, paths["models"], overwrite)
+    written = [*paths.values(), *datasets.values(), *_write_xml(roi, xml, overwrite)]
+    state = _state(roi, datasets)
+    from astropy.io import fits
+
+    hdus = [fits.PrimaryHDU()]
+    hdus += [_table_hdu(table(roi)) for table in (catalog_table, roi_table, sources_table, params_table)]
+    hdus.append(_config_hdu(state))
+    with atomic_write(paths["tables"], overwrite) as temporary:
+        fits.HDUList(hdus).writeto(temporary, overwrite=True)
+    return written
+
+
+def _table_hdu(table: Table) -> Any:
+    from astropy.io import fits
+
+    name = table.meta.pop("EXTNAME")
+    hdu = fits.table_to_hdu(table)
+    hdu.name = name
+    return hdu
+
+
+def _write_models(roi: Any, path: Path, overwrite: bool) -> None:
+    """Write YAML; maps that are in no file go beside it, and stay without a name in the models."""
+    import yaml
+
+    from villard.modeling.models.template_file import _holders
+
+    nameless = [(m, item) for m in roi.models for item in _holders(m) if item.filename is None]
+    try:
+        for model, item in nameless:
+            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in model.name)
+            item.filename = str(path.parent / f"{path.stem}_{safe}.fits")
+            item.write(overwrite=overwrite)
+        roi.models.write(path, overwrite=overwrite)
+        # Files beside the YAML go by their bare names: so the folder may be moved.
+        own = {str(item.filename): Path(str(item.filename)).name for _, item in nameless}
+        if own:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            with atomic_write(path, overwrite=True) as temporary:
+                text = yaml.safe_dump(_renamed(data, own), sort_keys=False, width=120)
+                temporary.write_text(text, encoding="utf-8")
+    finally:
+        for _, item in nameless:
+            item.filename = None
+
+
+def _renamed(data: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(data, dict):
+        return {key: _renamed(value, names) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_renamed(item, names) for item in data]
+    return names.get(data, data) if isinstance(data, str) else data
+
+
+def _write_xml(roi: Any, paths: list[Path], overwrite: bool) -> list[Path]:
+    from villard.modeling.models.gtlike import write_gtlike_xml
+
+    written = []
+    for dataset, path in zip(roi.datasets, paths, strict=True):
+        models = [model for model in roi.models if model.contributes_to(dataset.name)]
+        unwritable = []
+        for model in models:
+            try:
+                write_gtlike_xml([model], _scratch(path), overwrite=True)
+            except VillardError as error:
+                unwritable.append(model)
+                log.info("%s: left out, gtlike doesn't have it: %s", path, error)
+            finally:
+                _scratch(path).unlink(missing_ok=True)
+        write_gtlike_xml([m for m in models if m not in unwritable], path, overwrite=overwrite)
+        written.append(path)
+    return written
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _state(roi: Any, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    config = roi.config
+    if hasattr(config, "model_dump"):
+        config = config.model_dump(mode="json", exclude_unset=True)
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "config": config,
+        "datasets": [path.name for path in datasets.values()],
+        "skydir": [float(roi.skydir.icrs.ra.deg), float(roi.skydir.icrs.dec.deg)],
+        "locked": sorted(roi.locked),
+        "zeroed": {name: list(values) for name, values in roi._zeroed.items()},
+        "scales": [[*key, value] for key, value in roi._scales.items()],
+        "catalog": {source.name: _plain(source.catalog) for source in roi.sources},
+        "loglike": roi.loglike,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return something that JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, u.Quantity):
+        return {"value": _plain(value.value), "unit": value.unit.to_string()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(item) for item in np.asarray(value).tolist()]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"value", "unit"}:
+        return u.Quantity(value["value"], value["unit"])
+    return value
+
+
+def _config_hdu(state: Mapping[str, Any]) -> Any:
+    from astropy.io import fits
+
+    text = json.dumps(state)
+    column = fits.Column(name="CONFIG", format=f"{len(text)}A", array=np.array([text]))
+    return fits.BinTableHDU.from_columns([column], name="CONFIG")
+
+
+# Reading
+
+
+def _find(infile: str | os.PathLike[str]) -> Path:
+    path = make_path(infile)
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            path = path.with_name(path.name.removesuffix(suffix))
+            break
+    file = path.with_name(f"{path.name}.fits")
+    if not file.is_file():
+        raise FileFormatError(
+            f"{file}: no such file; expected the name of a region that write_roi has written"
+        )
+    return file
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    from villard.maps.fits import open_fits
+
+    with open_fits(path) as hdulist:
+        names = [hdu.name for hdu in hdulist]
+        if "CONFIG" not in names or "CATALOG" not in names:
+            raise FileFormatError(f"{path}: expected tables CATALOG and CONFIG of write_roi, found {names}")
+        try:
+            state: dict[str, Any] = json.loads(str(hdulist["CONFIG"].data["CONFIG"][0]))
+            known = state["format"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise FileFormatError(
+                f"{path}, extension CONFIG: it isn't one of villard ({type(error).__name__}); of a region "
+                "written by fermipy load the XML file with load_xml"
+            ) from error
+    if known != _FORMAT:
+        raise FileFormatError(f"{path}: expected the format {_FORMAT}, found {known}")
+    return state
+
+
+def load_region(infile: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the arguments of `villard.roi.ROI` for a written region."""
+    from astropy.coordinates import SkyCoord
+
+    from villard.datasets import Datasets, MapDataset
+    from villard.modeling.models import Models
+    from villard.roi.config import ROIConfig
+
+    path = _find(infile)
+    state = _read_state(path)
+    config = state["config"]
+    if config is not None:
+        config = ROIConfig.model_validate(config)
+        config._folder = path.parent
+    catalog = {
+        name: {key: _unplain(value) for key, value in row.items()} for name, row in state["catalog"].items()
+    }
+    return {
+        "datasets": Datasets([MapDataset.read(path.parent / name) for name in state["datasets"]]),
+        "models": Models.read(path.with_suffix(".yaml")),
+        "config": config,
+        "skydir": SkyCoord(*state["skydir"], unit="deg", frame="icrs"),
+        "catalog": catalog,
+    }
+
+
+def restore_state(roi: Any, infile: str | os.PathLike[str]) -> None:
+    """Give a region what is known of its sources and parameters from its file."""
+    from astropy.table import Table
+
+    path = _find(infile)
+    state = _read_state(path)
+    roi.locked = {(name, par) for name, par in state["locked"]}
+    roi._zeroed = {name: tuple(values) for name, values in state["zeroed"].items()}
+    roi._scales = {(name, par): scale for name, par, scale in state["scales"]}
+    table = Table.read(path, hdu="CATALOG")
+    for row in table:
+        source = roi[str(row["name"]).strip()]
+        for key in table.colnames:
+            if key not in _NO_RESULTS:
+                source.results[key] = _value(row[key])
+    if not math.isclose(roi.loglike, state["loglike"], rel_tol=1e-10):
+        log.warning(
+            "%s: ln L was %.10g when it was written, now it is %.10g; has a file of a model changed?",
+            path,
+            state["loglike"],
+            roi.loglike,
+        )
+
+
+_NO_RESULTS = {
+    *("Source_Name", "name", "class", "SpectrumType", "SpatialType", "SpatialModel", "SourceType"),
+    *(
+        "RAJ2000",
+        "DEJ2000",
+        "GLON",
+        "GLAT",
+        "offset",
+        "offset_ra",
+        "offset_dec",
+        "offset_glon",
+        "offset_glat",
+    ),
+    *("Flux_Density", "Spectral_Index", "Pivot_Energy", "beta", "Exp_Index", "Cutoff", "Expfactor"),
+    *("param_names", "param_values", "param_errors"),
+    *(f"Conf_{level}_{key}" for level in ("68", "95") for key in ("PosAng", "SemiMajor", "SemiMinor")),
+}
+
+
+def _value(value: Any) -> Any:
+    """Return a number, a text, or a list of numbers without what fills it up."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        if value.dtype.kind != "f":
+            return value
+        known = np.flatnonzero(np.isfinite(value))
+        return np.array(value[: known[-1] + 1] if len(known) else value[:0], dtype=float)
+    return value.item() if isinstance(value, np.generic) else value
