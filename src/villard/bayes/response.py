@@ -25,6 +25,8 @@ Index = NDArray[np.intp]
 
 #: Bins of true energy per decade: at least, at most, and per standard deviation of the dispersion.
 _MIN_PER_DECADE, _MAX_PER_DECADE, _PER_SIGMA = 40, 200, 1.0
+#: Parts of each bin of migra in which densities are tabulated.
+_FINE = 6
 
 
 @dataclass(frozen=True)
@@ -220,15 +222,27 @@ class EventResponse:
         return result
 
     @cached_property
+    def _fine_edges(self) -> Array:
+        """Edges of migra of `edisp_table`."""
+        edges = self._migra_edges
+        parts = np.arange(_FINE) / _FINE
+        inner = edges[:-1, np.newaxis] + np.diff(edges)[:, np.newaxis] * parts
+        return np.append(inner.ravel(), edges[-1])
+
+    @cached_property
     def edisp_table(self) -> Array:
-        """Density of reconstructed energy times true energy, shape (n_bins, n_offsets, n_migra)."""
-        density = self._densities(self.energy)
+        """Density of reconstructed energy times true energy, shape (n_bins, n_offsets, n_fine_migra).
+
+        Between the centres of the bins of the observation's table it is a straight line.
+        """
+        density = np.moveaxis(self._densities(self.energy), 1, 2)
+        edges, fine = self._migra_edges, self._fine_edges
+        migra, at = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (fine[1:] + fine[:-1])
+        i, b = hat_weights(migra, at)
+        table = density[..., i] * (1 - b) + density[..., np.minimum(i + 1, len(migra) - 1)] * b
         if self.bounds.dex is not None:
-            migra = 0.5 * (self._migra_edges[1:] + self._migra_edges[:-1])
-            with np.errstate(divide="ignore"):
-                away = np.abs(np.log10(migra)) < self.bounds.dex
-            density = density * away[:, np.newaxis]
-        return np.ascontiguousarray(np.moveaxis(density, 1, 2))
+            table *= np.abs(np.log10(at)) < self.bounds.dex
+        return np.ascontiguousarray(table)
 
     @cached_property
     def detected(self) -> Array:
@@ -254,7 +268,7 @@ class EventResponse:
             Bins of true energy.
         """
         table, true = self.edisp_table[bins], self.energy[bins]
-        edges = self._migra_edges
+        edges = self._fine_edges
         migra = energy[:, np.newaxis] / true
         widths = np.diff(edges)
         if np.allclose(widths, widths[0], rtol=1e-6):
@@ -275,10 +289,11 @@ class EventResponse:
 
     def window(self, low: float, high: float) -> slice:
         """Return the bins of true energy from which reconstructed energies may come."""
-        edges = self._migra_edges
+        edges = self._fine_edges
         cumulative = np.cumsum(self.edisp_table.max(axis=1), axis=1)
         total = cumulative[:, -1:]
-        tiny = 0.5 * (1 - self.bounds.containment)
+        # Far less than what the containment leaves, as each event sees another part.
+        tiny = 0.01 * (1 - self.bounds.containment)
         first = edges[np.argmax(cumulative > tiny * total, axis=1)]
         last = edges[np.argmax(cumulative >= (1 - tiny) * total, axis=1) + 1]
         reached = np.flatnonzero((self.energy * first <= high) & (self.energy * last >= low))
@@ -339,7 +354,7 @@ class EventResponse:
             for tables, radii in zip(self.psf_tables, self.psf_radius, strict=True)
             for table, radius in zip(tables, radii, strict=True)
         )
-        kept = np.sum(self.edisp_table * np.diff(self._migra_edges), axis=2)
+        kept = np.sum(self.edisp_table * np.diff(self._fine_edges), axis=2)
         energy = max(float(1 - kept.min()), 1 - self.bounds.containment if self.bounds.dex is None else 0.0)
         return {"energy": energy, "angle": angle}
 
