@@ -19,9 +19,13 @@ Array = NDArray[np.float64]
 
 # Rings into which the PSF is divided: closer than the narrowest widths that matter.
 _N_RINGS = 3000
+# Widths below this part of the PSF's core are none: they add its square to the square of the core.
+_SMALLEST = 0.01
 
 
-def broadened_splines(profiles: PSFProfiles, shape: str, width: float, radius: float) -> PSFSplines:
+def broadened_splines(
+    profiles: PSFProfiles, shape: str, width: float, radius: float, scale: Array | None = None
+) -> PSFSplines:
     """Convolve profiles with a round shape; both are taken as flat.
 
     Parameters
@@ -34,6 +38,8 @@ def broadened_splines(profiles: PSFProfiles, shape: str, width: float, radius: f
         Standard deviation of the Gaussian, or radius of the disk (deg); 0 gives the PSF itself.
     radius : float
         Largest radius of the result (deg).
+    scale : array, optional
+        Factors by which the PSF itself is wider than it is said to be, shape (n_energies,).
 
     Returns
     -------
@@ -54,17 +60,31 @@ def broadened_splines(profiles: PSFProfiles, shape: str, width: float, radius: f
     """
     if shape not in ("gauss", "disk"):
         raise ModelError(f"Expected 'gauss' or 'disk' as the shape of a source, found {shape!r}")
-    if width <= 0:
-        return profiles.splines
+    if width < _SMALLEST * profiles.core:
+        width = 0.0
+        if scale is None:
+            return profiles.splines
+    factors = np.ones(len(profiles.values)) if scale is None else np.asarray(scale, dtype=float)
+    if factors.shape != (len(profiles.values),):
+        raise ModelError(
+            f"Expected a scale of the PSF at {len(profiles.values)} true energies, found {factors.shape}"
+        )
     sigma = np.radians(width)
     core = float(np.hypot(np.radians(profiles.core), sigma if shape == "gauss" else 0.5 * sigma))
-    knots, scale = _knots(np.radians(radius), core)
-    rings, masses = _rings(profiles)
+    knots, knot_scale = _knots(np.radians(radius), core)
     r = 2 * np.arcsin(np.sqrt(knots) / 2)
-    kernel = _gauss(r[:, None], rings, sigma) if shape == "gauss" else _disk(r[:, None], rings, sigma)
-    at_knots = (kernel @ masses).T
+    rings, masses = _rings(profiles)
+    at_knots = np.zeros((len(factors), len(knots)))
+    for factor in np.unique(factors):
+        chosen = np.flatnonzero(factors == factor)
+        if width <= 0:
+            density: Any = profiles.splines.evaluate((r / factor) ** 2)
+            at_knots[chosen] = np.asarray(density).T[chosen]
+            continue
+        kernel = (_gauss if shape == "gauss" else _disk)(r[:, None], rings * factor, sigma)
+        at_knots[chosen] = (kernel @ masses[:, chosen]).T
     used = np.flatnonzero(masses.sum(axis=0) > 0)
-    return _normalised(PSFSplines(_cubics(at_knots), scale), used)
+    return _normalised(PSFSplines(_cubics(at_knots), knot_scale), used)
 
 
 def _rings(profiles: PSFProfiles) -> tuple[Array, Array]:

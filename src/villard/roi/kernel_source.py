@@ -8,7 +8,7 @@ from typing import Any
 from villard.exceptions import ConfigError
 from villard.utils.names import nearest
 
-__all__ = ["R68", "kernel_name", "kernel_source", "spatial_model", "width_parameter"]
+__all__ = ["R68", "canonical_kind", "kernel_name", "kernel_source", "spatial_model", "width_parameter"]
 
 #: 68 % containment radius of each morphology, in units of its own parameter.
 R68 = {"RadialGaussian": 1.5095921854516636, "RadialDisk": 0.8246211251235321}
@@ -131,7 +131,7 @@ def spatial_model(kind: str, skydir: Any, width: float, where: str) -> Any:
     """
     from villard.modeling.models import DiskSpatialModel, GaussianSpatialModel, PointSpatialModel
 
-    kind = _kind(kind, where)
+    kind = canonical_kind(kind, where)
     frame = skydir.frame.name if skydir.frame.name in ("icrs", "galactic") else "icrs"
     place = skydir.transform_to(frame)
     if kind == "PointSource":
@@ -145,7 +145,8 @@ def spatial_model(kind: str, skydir: Any, width: float, where: str) -> Any:
     return DiskSpatialModel.from_position(place, r_0=own)
 
 
-def _kind(kind: Any, where: str) -> str:
+def canonical_kind(kind: Any, where: str) -> str:
+    """Return the name of a morphology without aliases, or raise `ConfigError`."""
     if kind not in _ALIASES:
         raise ConfigError(f"{where}: no SpatialModel {kind!r}. {nearest(str(kind), _ALIASES)}")
     return _ALIASES[kind]
@@ -153,7 +154,7 @@ def _kind(kind: Any, where: str) -> str:
 
 def width_parameter(spatial: Any, kind: str) -> tuple[Any, float]:
     """Return the parameter of the width of a morphology, and R68 in units of it."""
-    kind = _kind(kind, "extension")
+    kind = canonical_kind(kind, "extension")
     return spatial.parameters[_PARAMETER[kind]], R68[kind]
 
 

@@ -16,7 +16,7 @@ from villard.roi.positions import LEVELS, contour_ellipse, position_results
 from villard.roi.products import product_path, write_npy
 from villard.roi.refit import Refit, check_movable, nuisance_parameters, reduced
 
-__all__ = ["DEFAULTS", "Localization", "run_localize"]
+__all__ = ["DEFAULTS", "Localization", "position_covariance", "run_localize"]
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,10 @@ class Localization:
             ``pos_err`` (1 σ, geometric mean of ``pos_err_semimajor`` and ``pos_err_semiminor``),
             ``pos_angle`` (of the major axis, from celestial north to east), ``pos_r68``, ``pos_r95``,
             ``pos_r99``, ``pos_ecc``, ``pos_ecc2``, covariances and correlations of the offsets (east,
-            north) ``pos_cel_cov``, ``pos_gal_cov``, ``pos_cel_corr``, ``pos_gal_corr``; ``pos_offset``, ``deltax``, ``deltay``
-            (deg, in the frame of the map), ``xpix``, ``ypix``; ``ra_preloc``, …; ``loglike_init`` (before),
-            ``loglike_base`` (spectrum refitted), ``loglike_loc`` (position fitted), ``dloglike_loc``;
+            north) ``pos_cel_cov``, ``pos_gal_cov``, ``pos_cel_corr``, ``pos_gal_corr``; ``pos_offset``,
+            ``deltax``, ``deltay`` (deg, in the frame of the map), ``xpix``, ``ypix``; ``ra_preloc``, …;
+            ``loglike_init`` (before), ``loglike_base`` (spectrum refitted), ``loglike_loc`` (position
+            fitted), ``dloglike_loc``;
             ``tsmap``, ``tsmap_peak``, ``fit_init`` (peak of the map), ``fit_scan``, ``fit_success``,
             ``fit_inbounds``, ``name``, ``file``, ``config``.
 
@@ -214,7 +215,7 @@ def _ellipses(refit: Refit, spatial: Any, center: SkyCoord, largest: float) -> d
         points.append((float(offset[0]), float(offset[1]), value))
         return value
 
-    guess = _covariance(refit, columns, scale * stretch)
+    guess = position_covariance(refit, columns, scale * stretch)
     ellipses = {}
     for key, level in LEVELS.items():
         ellipses[key] = contour_ellipse(rise, ellipses.get("68", guess), level, 3 * largest)
@@ -235,7 +236,7 @@ def _ellipses(refit: Refit, spatial: Any, center: SkyCoord, largest: float) -> d
     return result | {"fit_success": True, "fit_inbounds": True}
 
 
-def _covariance(refit: Refit, columns: list[int], factor: Array) -> Array:
+def position_covariance(refit: Refit, columns: list[int], factor: Array) -> Array:
     """Return the covariance of the offsets (deg²) by the Hessian, or a round one where that is no use."""
     hessian = refit.hessian
     size = np.sqrt(np.abs(np.diag(hessian)))

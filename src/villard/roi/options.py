@@ -41,9 +41,20 @@ def options(roi: Any, section: str, defaults: Mapping[str, Any], given: Mapping[
     for key in given:
         if key not in defaults:
             raise ConfigError(f"{section}: no setting {key!r}. {nearest(key, defaults)}")
-    config = _section(getattr(roi, "config", None), section)
+    whole = getattr(roi, "config", None)
+    if "overwrite" in defaults:
+        defaults = {**defaults, "overwrite": _overwrites(whole)}
+    config = _section(whole, section)
     configured = {key: value for key, value in config.items() if key in defaults and value is not None}
     return {**defaults, **configured, **given}
+
+
+def _overwrites(config: Any) -> bool:
+    """Tell whether files are replaced: with a configuration they are, unless it says otherwise."""
+    part = config.get("fileio") if isinstance(config, Mapping) else getattr(config, "fileio", None)
+    return bool(
+        part.get("overwrite", False) if isinstance(part, Mapping) else getattr(part, "overwrite", False)
+    )
 
 
 def _section(config: Any, name: str) -> dict[str, Any]:

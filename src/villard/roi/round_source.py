@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 
 from villard.modeling.models import PointSpatialModel
 from villard.modeling.models.spatial.core import PureSpatial
@@ -27,6 +28,8 @@ class RoundSpatialModel(PointSpatialModel):
         Standard deviation or radius (deg); 0 for a point.
     reach : float
         Distance up to which pixels are lit, besides the reach of the PSF (deg).
+    psf_scale : array, optional
+        Factors by which the PSF is wider than it is said to be, one per true energy.
 
     Examples
     --------
@@ -36,15 +39,16 @@ class RoundSpatialModel(PointSpatialModel):
     """
 
     tag = ["RoundSpatialModel"]
-    _settable = (*getattr(PointSpatialModel, "_settable", ()), "kind", "width", "reach")
+    _settable = (*PointSpatialModel._settable, "kind", "width", "reach", "psf_scale")
 
-    def __init__(self, kind: str, width: float, reach: float, **kwargs: Any) -> None:
+    def __init__(self, kind: str, width: float, reach: float, psf_scale: Any = None, **kwargs: Any) -> None:
         self.kind, self.width, self.reach = kind, float(width), float(reach)
+        self.psf_scale = None if psf_scale is None else tuple(float(f) for f in psf_scale)
         super().__init__(**kwargs)
 
     def pure(self) -> PureSpatial:
         """Return what the likelihood knows of it: a position and no density."""
-        key = (type(self), self.kind, self.width, self.reach)
+        key = (type(self), self.kind, self.width, self.reach, self.psf_scale)
         return PureSpatial(key=key, n_parameters=2, evaluate=None, position=(0, 1))
 
     @property
@@ -56,4 +60,6 @@ class RoundSpatialModel(PointSpatialModel):
         """Return the PSF of the source."""
         from villard.likelihood.psf_broadened import broadened_splines
 
-        return broadened_splines(profiles, _SHAPES[self.kind], self.width, profiles.radius_max + self.reach)
+        scale = None if self.psf_scale is None else np.array(self.psf_scale)
+        radius = profiles.radius_max + self.reach
+        return broadened_splines(profiles, _SHAPES[self.kind], self.width, radius, scale)
