@@ -31,6 +31,10 @@ __all__ = ["CompressedEvents", "EventMeasurement"]
 Array = NDArray[np.float64]
 
 _PAD = 64
+#: Arrays of a source map that the PSF around a point source needs.
+_POINT_ARRAYS = ("exposure", "to_pixel", "basis", "psf", "psf_scale")
+#: Points per pixel and direction, at most, in which light that isn't selected is summed.
+_MAX_POINTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,16 +185,19 @@ class CompressedEvents(CompressedMeasurement):
         return self.cube._sources[key]  # type: ignore[no-any-return]
 
     def _response(self, model: Any) -> Response:
-        source, image = self.cube.fixed_source(model)
+        if model.spatial_model is not None and model.spatial_model.is_point:
+            source, image = self.cube.source(model), None
+        else:
+            source, image = self.cube.fixed_source(model)
         if source is None:
             edges = self.cube.energy_edges_true
             return Response(edges[:1], edges[1:2], np.zeros((1, self.n_bins)), 4)
-        # Its arrays aren't kept with the image.
-        if source.map.kind == "point":
-            source = self.cube.source(model)
         function, arrays, columns, edisp = self._event_map(source, model)
-        values = np.array([p.engine_value for p in model.spatial_model.parameters])
-        total, density = function.from_image(values, arrays, image)
+        if image is not None:
+            total, density = function.from_image(image, arrays)
+        else:
+            values = np.array([p.engine_value for p in model.spatial_model.parameters])
+            total, density = function(values, arrays)
         low, high, order = source.energies
         reached = len(columns)
         matrix = np.empty((len(low), reached + 1))
@@ -211,7 +218,7 @@ class CompressedEvents(CompressedMeasurement):
         padded = np.full(edisp.shape[1], n_columns)
         padded[: len(columns)] = columns
         group = {
-            "map": source.arrays | arrays,
+            "map": arrays,
             "edisp": edisp,
             "energy_min": source.energies[0],
             "energy_max": source.energies[1],
@@ -227,22 +234,34 @@ class CompressedEvents(CompressedMeasurement):
 
         self._check(source, model)
         events, x, y = self._reached(source)
-        n = max(_PAD, 2 ** int(max(len(events) - 1, 1)).bit_length())
-        arrays: dict[str, Any] = dict(source.arrays)
+        n = _rounded(len(events))
         nodes, shares, table = self._energies(source, model)
-        energy = self.cube.event_energy[events]
         edisp = np.zeros((len(source.energies[0]), n))
-        edisp[:, : len(events)] = table.at_energies(nodes, shares, energy)
-        inside = self._inside(table.in_bins(nodes, shares, self.cube.energy[0]), source)
-        contained = False
+        edisp[:, : len(events)] = table.at_energies(nodes, shares, self.cube.event_energy[events])
+        probability = table.in_bins(nodes, shares, self.cube.energy[0])
         if source.map.kind == "point":
+            arrays = {key: source.arrays[key] for key in _POINT_ARRAYS}
             arrays["vectors"] = np.zeros((n, 3))
             arrays["vectors"][: len(events)] = self.cube.event_vectors(source.cutout.frame)[events]
-            contained = bool(np.all(np.ptp(inside, axis=1) < 1e-12))
+            arrays |= self._lost(probability, source)
         else:
-            arrays |= _pixel_shares(source, x, y, n)
-        arrays["inside"] = inside[:, 0] if contained else inside
-        return EventMap(source.map, contained), arrays, events + 1, edisp
+            arrays = source.arrays | _pixel_shares(source, x, y, n)
+            arrays["inside"] = probability @ self.empty(source.cutout)
+        return EventMap(source.map), arrays, events + 1, edisp
+
+    def _lost(self, probability: Array, source: "BoundSource") -> dict[str, Any]:
+        """Return where light of a point source on a cutout isn't selected, in points finer than the PSF."""
+        whole = probability.sum(axis=1)
+        missing = 1 - self.empty(source.cutout)
+        pixels = np.flatnonzero(missing.any(axis=0) & (source.cutout.area.ravel() > 0))
+        vectors, area = _points_in(source, pixels, self.cube.geom)
+        n_points = len(area) // max(len(pixels), 1)
+        n = _rounded(len(area))
+        lost = np.zeros((len(whole), n))
+        lost[:, : len(area)] = np.repeat(probability @ missing[:, pixels], n_points, axis=1) * area
+        padded = np.zeros((n, 3))
+        padded[: len(area)] = vectors
+        return {"probability": whole, "lost_vectors": padded, "lost": lost}
 
     def _check(self, source: "BoundSource", model: Any) -> None:
         where = f"Dataset {self.cube.name!r}: model {model.name!r}"
@@ -275,10 +294,6 @@ class CompressedEvents(CompressedMeasurement):
         center = self.cube.geom.center_skydir if position is None else position
         table = self.cube.migra(center)
         return nodes, shares, table.repeated(len(nodes) // (len(edges) - 1))
-
-    def _inside(self, probability: Array, source: "BoundSource") -> Array:
-        """Return the share of each pixel's events that are selected, shape (n_true, n_pixels)."""
-        return np.asarray(probability @ self.empty(source.cutout))
 
 
 class _ExactEnergies:
@@ -317,6 +332,27 @@ def _pixel_shares(source: "BoundSource", x: Array, y: Array, n: int) -> dict[str
     result: dict[str, Any] = {"pixels": np.zeros((n, 16), dtype=int), "shares": np.zeros((n, 16))}
     result["pixels"][: len(x)], result["shares"][: len(x)] = pixels, shares
     return result
+
+
+def _rounded(n: int) -> int:
+    """Return a length to which arrays are padded, so that few different ones are compiled."""
+    size = _PAD
+    while size < n:
+        size *= 4
+    return size
+
+
+def _points_in(source: "BoundSource", pixels: NDArray[np.intp], geom: Any) -> tuple[Array, Array]:
+    """Return directions that fill pixels of a cutout, finer than the PSF's core, and their solid angles."""
+    v_core = float(np.sqrt(source.arrays["psf_scale"][0])) / 0.3
+    scale = float(np.max(geom.pixel_scales.to_value("rad")))
+    n = int(np.clip(np.ceil(scale / v_core), 1, _MAX_POINTS))
+    lon, lat = source.cutout.nodes(n)
+    rows, columns = source.cutout.shape
+    shape = (rows, n, columns, n)
+    vectors = unit_vector(lon.reshape(shape), lat.reshape(shape)).transpose(0, 2, 1, 3, 4)
+    vectors = vectors.reshape(rows * columns, n * n, 3)[pixels].reshape(-1, 3)
+    return vectors, np.repeat(source.cutout.area.ravel()[pixels] / n**2, n * n)
 
 
 def _factor(spatial: Any, sky: Any, energy: Array) -> Array:

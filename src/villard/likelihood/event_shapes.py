@@ -22,19 +22,16 @@ class EventMap:
     Parameters
     ----------
     map : `SourceMap`
-        Source map on pixels. A point source with the kind "point" is evaluated at the events themselves;
-        others are interpolated between pixels.
-    contained : bool
-        Whether all of a point source's light falls into the selection, so that no map is needed.
+        Source map on pixels, between which extended sources are interpolated. The PSF around a point source
+        (kind "point") is evaluated at the events themselves, and where its light is lost.
     """
 
     map: SourceMap
-    contained: bool = False
 
     @property
     def key(self) -> Hashable:
         """Maps of equal keys share their compiled functions."""
-        return "events", self.contained, self.map.key
+        return ("events", "point") if self.is_point else ("events", self.map.key)
 
     @property
     def is_point(self) -> bool:
@@ -49,39 +46,44 @@ class EventMap:
         values : array
             Parameters of the morphology in the engine's units.
         arrays : dict of str to array
-            Those of the source map, and "inside" (share of each pixel's events that are selected, shape
-            (n_true, n_pixels), or (n_true,) if contained); "vectors" of the events, shape (n, 3), or
-            "pixels" and "shares", shape (n, 16).
+            Point sources: "exposure", "to_pixel", "basis", "psf" and "psf_scale" as for the source map;
+            "vectors" of the events, shape (n, 3); "probability" of a selected energy, shape (n_true,);
+            "lost_vectors" where some energies aren't selected, shape (n_lost, 3), and "lost", their
+            probability times solid angle, shape (n_true, n_lost). Others: those of the source map;
+            "inside", the share of each pixel's events that are selected, shape (n_true, n_pixels); "pixels"
+            around each event and their "shares" (sr⁻¹), shape (n, 16).
 
         Returns
         -------
         array, array
             In cm² s, shape (n_true,), and cm² s sr⁻¹, shape (n_true, n_events).
         """
-        image = None if self.contained else self.map(values, arrays)
-        return self.from_image(values, arrays, image)
-
-    def from_image(self, values: Any, arrays: dict[str, Any], image: Any) -> tuple[Any, Any]:
-        """Do the same with a source map that is there already, shape (n_true, n_pixels)."""
         if self.is_point:
-            exposure, density = self._at_events(values, arrays)
-            total = (
-                exposure * arrays["inside"] if self.contained else jnp.sum(image * arrays["inside"], axis=1)
-            )
-            return total, density
+            return self._point(values, arrays)
+        return self.from_image(self.map(values, arrays), arrays)
+
+    @staticmethod
+    def from_image(image: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
+        """Do the same with a source map that is there already, shape (n_true, n_pixels)."""
         total = jnp.sum(image * arrays["inside"], axis=1)
         density: Any = 0.0
         for k in range(arrays["pixels"].shape[1]):
             density = density + image[:, arrays["pixels"][:, k]] * arrays["shares"][:, k]
         return total, jnp.maximum(density, 0.0)
 
-    def _at_events(self, values: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
+    @staticmethod
+    def _point(values: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
         source = unit_vector(values[0], values[1], jnp)
         x, y = pixel_of(source, arrays["to_pixel"], arrays["basis"], jnp)
         exposure = _bilinear(arrays["exposure"], x, y)
         table = PSFSplines(arrays["psf"], arrays["psf_scale"])
-        psf = table.evaluate(jnp.sum((arrays["vectors"] - source) ** 2, axis=-1))
-        return exposure, exposure[:, None] * psf.T
+
+        def psf(vectors: Any) -> Any:
+            return table.evaluate(jnp.sum((vectors - source) ** 2, axis=-1)).T
+
+        lost = jnp.sum(arrays["lost"] * psf(arrays["lost_vectors"]), axis=1)
+        selected = jnp.maximum(arrays["probability"] - lost, 0.0)
+        return exposure * selected, exposure[:, None] * psf(arrays["vectors"])
 
 
 @dataclass(frozen=True)
