@@ -153,6 +153,39 @@ def tsmap(
         typer.echo(f"Wrote {len(paths)} files to {folder}{'' if str(folder).endswith('/') else '/'}")
 
 
+@app.command()
+def simulate(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/dark_matter.md for its keys.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FITS file of the events, instead of output.file.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of random_state.")] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Draw events of models through the responses of an observation.
+
+    Writes events with their true energies and directions (and the responses) as FITS, and a plot of them.
+    """
+    with _clean_errors(debug):
+        from villard.simulate.config import read_simulation_config, run_simulation
+        from villard.simulate.write import check_output, write_simulation
+
+        settings = read_simulation_config(config)
+        if seed is not None:
+            settings = settings.seeded(seed)
+        target = Path(settings.output.file) if output is None else output
+        overwrite = overwrite or settings.output.overwrite
+        # Before the work, so that nobody waits for a result that can't be written.
+        check_output(target, settings.output.plots, overwrite)
+        with _console(stderr=True).status("") as status:
+            result = run_simulation(settings, lambda message: status.update(f"{message} …"))
+            status.update("Writing events …")
+            paths = write_simulation(*result, settings.output, target, overwrite)
+        typer.echo(str(result[1]))
+        typer.echo(f"Wrote {', '.join(str(path) for path in paths)}")
+
+
 def _print_peaks(peaks: Any, threshold: float, is_galactic: bool) -> None:
     from rich.table import Table
 

@@ -44,7 +44,7 @@ import re
 from collections.abc import Callable, Hashable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import astropy.units as u
 import yaml
@@ -67,7 +67,7 @@ from villard.exceptions import ConfigError
 from villard.utils.names import nearest
 from villard.utils.paths import make_path
 
-__all__ = ["AnalysisConfig", "energy_range", "read_config"]
+__all__ = ["AnalysisConfig", "energy_range", "load_config", "read_config"]
 
 
 def _energy(value: Any) -> u.Quantity:
@@ -132,6 +132,10 @@ class Section(BaseModel):
                 kind = PydanticCustomError("invalid", "{message}", {"message": item["msg"]})
                 errors.append({"type": kind, "loc": item["loc"], "input": item["input"]})
         raise ValidationError.from_exception_data(cls.__name__, errors)
+
+
+#: A configuration of some kind.
+Config = TypeVar("Config", bound=Section)
 
 
 class FitConfig(Section):
@@ -304,6 +308,24 @@ def read_config(path: str | os.PathLike[str]) -> AnalysisConfig:
         If the file can't be read or anything in it isn't allowed; the message has a line for each
         mistake that names the key.
     """
+    return load_config(path, AnalysisConfig)
+
+
+def load_config(path: str | os.PathLike[str], kind: type[Config]) -> Config:
+    """Read and check a configuration file of any kind.
+
+    Parameters
+    ----------
+    path : str or path-like
+        YAML file.
+    kind : type
+        `Section` of the whole file; it has an attribute ``_folder``, which is set to the folder of the file.
+
+    Raises
+    ------
+    ConfigError
+        As for `read_config`.
+    """
     path = make_path(path)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -314,10 +336,10 @@ def read_config(path: str | os.PathLike[str]) -> AnalysisConfig:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(data).__name__}")
     try:
-        config = AnalysisConfig.model_validate(data)
+        config = kind.model_validate(data)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in _explain(error))) from error
-    config._folder = path.parent
+    config._folder = path.parent  # type: ignore[attr-defined]
     return config
 
 

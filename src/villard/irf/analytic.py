@@ -150,9 +150,8 @@ def make_analytic_irfs(
             f"Analytic responses: expected energy_min below energy_max and one or more energies per decade, "
             f"found {low}, {high} and {nbin_per_decade}"
         )
-    settings = {"nbin": nbin_per_decade, "per_decade": True}
-    true = MapAxis.from_energy_bounds(low, high, name="energy_true", **settings)
-    energy = MapAxis.from_energy_bounds(low, high, name="energy", **settings)
+    true = MapAxis.from_energy_bounds(low, high, nbin_per_decade, per_decade=True, name="energy_true")
+    energy = MapAxis.from_energy_bounds(low, high, nbin_per_decade, per_decade=True, name="energy")
     offset = MapAxis.from_nodes(np.arange(0, _OFFSET_MAX + 0.1, 0.5) * u.deg, name="offset")
     return {
         "aeff": _aeff(true, offset),

@@ -41,8 +41,8 @@ def _plot_energies(ax: Axes, events: SimulatedEvents, colors: dict[str, str]) ->
     for name, color in colors.items():
         chosen = component == name
         label = f"{name} ({np.sum(chosen)})"
-        ax.hist(energy[chosen], bins=bins, histtype="step", color=color, label=label)
-        ax.hist(true[chosen & np.isfinite(true)], bins=wide, histtype="step", color=color, ls=":", lw=1)
+        ax.hist(energy[chosen], bins=list(bins), histtype="step", color=color, label=label)
+        ax.hist(true[chosen & np.isfinite(true)], bins=list(wide), histtype="step", color=color, ls=":", lw=1)
     ax.set_xscale("log")
     ax.set_yscale("log", nonpositive="clip")
     ax.set_ylim(bottom=0.5)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ModelError
 from villard.simulate.event_draws import EnergyDensity, draw_index
-from villard.simulate.event_field import axes_at, displaced, rotation
+from villard.simulate.event_field import FieldOfView, axes_at, displaced, rotation
 from villard.simulate.event_response import ResponseSampler
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class SkySampler:
             self._set_pixels(spatial, response)
 
     def _set_point(self, spatial: Any) -> None:
-        vector = self._field.from_frame(*spatial.position_lonlat, spatial.frame)
+        vector = _center(self._field, spatial)
         self._point: Array | None = vector
         self._total = np.ones(1)
         offset = float(self._field.offset(vector))
@@ -151,7 +151,7 @@ class SkySampler:
 
     def _set_radial(self, spatial: Any, margin: float) -> None:
         """Set up a round source by the integral within separations, out to the corners of the field."""
-        vector = self._field.from_frame(*spatial.position_lonlat, spatial.frame)
+        vector = _center(self._field, spatial)
         offset = float(self._field.offset(vector))
         radius = min(offset + self._field.half_diagonal + margin, 180.0)
         extent = float(spatial.evaluation_radius.to_value("deg"))
@@ -235,7 +235,7 @@ class SkySampler:
     def draw(self, energy: Array, rng: Generator) -> Array:
         """Draw a local direction for each energy (TeV), shape (n, 3)."""
         n = len(energy)
-        if self._radial is not None:
+        if self._radial is not None and self._point is not None:
             separation, integral = self._radial
             psi = np.interp(rng.random(n) * integral[-1], integral, separation)
             azimuth = rng.uniform(0, 2 * np.pi, n)
@@ -270,6 +270,12 @@ class SkySampler:
         vectors = np.stack([np.ones(len(xi)), xi, eta], axis=-1)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors @ self._turn.T)
+
+
+def _center(field: FieldOfView, spatial: Any) -> Array:
+    """Return the local direction of the centre of a morphology."""
+    lon, lat = spatial.position_lonlat
+    return field.from_frame(lon, lat, spatial.frame)
 
 
 def _groups(

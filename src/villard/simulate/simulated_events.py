@@ -94,7 +94,7 @@ class SimulatedEvents(EventList):
         return self.table[[*_TRUE, "MC_ID"]]
 
     def _names(self, key: str) -> list[str]:
-        names = []
+        names: list[str] = []
         while f"{key}{len(names) + 1:05d}" in self.meta:
             names.append(str(self.meta[f"{key}{len(names) + 1:05d}"]))
         if not names:
@@ -142,7 +142,7 @@ class SimulatedEvents(EventList):
             )
         return self.select_mask(self.component == name)
 
-    def peek(self, figsize: tuple[float, float] = (14, 4.2)) -> Figure:  # type: ignore[override]
+    def peek(self, figsize: tuple[float, float] = (14, 4.2)) -> Figure:
         """Plot energies and directions by component.
 
         Parameters

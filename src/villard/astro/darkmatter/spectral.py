@@ -179,7 +179,7 @@ class PrimaryFlux(SpectralModel):
 class _DarkMatterSpectralModel(SpectralModel):
     """What annihilation and decay have in common: a table of spectra, a J- or D-factor, and a redshift."""
 
-    yaml_keys = ("mass", "channel", "jfactor", "z", "k", "source")
+    yaml_keys: ClassVar[tuple[str, ...]] = ("mass", "channel", "jfactor", "z", "k", "source")
     _jfactor_unit: ClassVar[u.UnitBase] = u.Unit("GeV2 cm-5")
     _norm: ClassVar[str] = "sigmav"
 

@@ -159,7 +159,7 @@ class HaloSpatialModel(SpatialModel):
             return factor * los.table_value(*table, separation)
 
         is_absolute = self._radius_max is not None
-        end = self._radius_max.to_value("cm") if is_absolute else self._end
+        end = self._end if self._radius_max is None else self._radius_max.to_value("cm")
         key = (type(self), cls, squared, is_absolute)
         return PureSpatial(key, n, evaluate, (np.array(float(end)),), (0, 1))
 
