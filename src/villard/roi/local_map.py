@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 
 from villard.roi.view import excluded
 
-__all__ = ["LocalMap", "local_map"]
+__all__ = ["LocalMap", "local_map", "refined_peak"]
 
 
 @dataclass
@@ -72,11 +72,11 @@ def local_map(roi: Any, name: str, radius: float, model: Any = None) -> LocalMap
     norm[at] = solution.norm
     ts[at] = np.where(solution.norm > 0, solution.ts, 0.0)
     row, column = np.unravel_index(int(np.nanargmax(ts)), ts.shape)
-    peak = image.pix_to_skydir(*_refined(ts, int(row), int(column)))
+    peak = image.pix_to_skydir(*refined_peak(ts, int(row), int(column)))
     return LocalMap(WcsNDMap(image, data=ts), WcsNDMap(image, data=norm), peak, source.skydir)
 
 
-def _refined(image: Any, row: int, column: int) -> tuple[float, float]:
+def refined_peak(image: Any, row: int, column: int) -> tuple[float, float]:
     """Return the top (x, y) of the parabolas through a pixel and its neighbours."""
     result = []
     for at, line in ((column, image[row]), (row, image[:, column])):
