@@ -243,7 +243,7 @@ def _best_factor(parts: list[tuple[CastroData, Array]]) -> tuple[float, float]:
     return float(factors[best]), float(np.asarray(stat)[best])
 
 
-def _power_law(low: float) -> tuple[Any, list[dict[str, float]]]:
+def _power_law(low: float, high: float) -> tuple[Any, list[dict[str, float]]]:
     from villard.modeling.models import PowerLawSpectralModel
 
     model = PowerLawSpectralModel(amplitude="1e-12 MeV-1 cm-2 s-1", reference="1 GeV")
@@ -251,7 +251,7 @@ def _power_law(low: float) -> tuple[Any, list[dict[str, float]]]:
     return model, [{"index": x} for x in (-2.0, 0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 6.0)]
 
 
-def _log_parabola(low: float) -> tuple[Any, list[dict[str, float]]]:
+def _log_parabola(low: float, high: float) -> tuple[Any, list[dict[str, float]]]:
     from villard.modeling.models import LogParabolaSpectralModel
 
     model = LogParabolaSpectralModel(amplitude="1e-12 MeV-1 cm-2 s-1", reference="1 GeV", beta=0.1)
@@ -265,14 +265,15 @@ def _log_parabola(low: float) -> tuple[Any, list[dict[str, float]]]:
     return model, starts
 
 
-def _cutoff(low: float) -> tuple[Any, list[dict[str, float]]]:
+def _cutoff(low: float, high: float) -> tuple[Any, list[dict[str, float]]]:
     from villard.modeling.models import ExpCutoffPowerLaw3FGLSpectralModel
 
     model = ExpCutoffPowerLaw3FGLSpectralModel(
         amplitude="1e-12 MeV-1 cm-2 s-1", reference="1 GeV", index=2, ecut="10 GeV"
     )
-    # Far below the lowest energy a cutoff means nothing, and amplitudes overflow.
-    model.index.min, model.index.max, model.ecut.min = -20, 20, low / 20
+    # Far from the data a cutoff means nothing, and amplitudes overflow.
+    model.index.min, model.index.max = -20, 20
+    model.ecut.min, model.ecut.max = low / 20, 1e4 * high
     cutoffs = low * np.array([0.2, 0.6, 2.0, 6.0, 20.0, 60.0, 200.0, 2000.0])
     return model, [{"index": x, "ecut": c} for x in (-6.0, -4.0, -2.0, 0.0, 1.0, 2.0, 2.5) for c in cutoffs]
 
@@ -301,11 +302,12 @@ def test_spectra(
     names = list(_SPECTRA) if spectra is None else list(spectra)
     targets = [data] if isinstance(data, CastroData) else list(data)
     low = min(float(d.points.energy_min[0].to_value("GeV")) for d in targets)
+    high = max(float(d.points.energy_max[-1].to_value("GeV")) for d in targets)
     result = {}
     for name in names:
         if name not in _SPECTRA:
             raise ConfigError(f"Castro data: unknown spectrum {name!r}. {nearest(name, _SPECTRA)}")
-        model, starts = _SPECTRA[name](low)
+        model, starts = _SPECTRA[name](low, high)
         result[name] = fit_spectrum(data, model, starts)
     return result
 

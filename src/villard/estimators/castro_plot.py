@@ -38,8 +38,8 @@ def plot_castro(data: CastroData, ax: Axes | None, spectra: Any, sed_type: str) 
             ax.plot(energy, values.to_value(u.Unit(SED_UNITS[sed_type])), label=name)
         else:
             ax.step(center, data.predict(spectrum) * reference, where="mid", label=name)
-    bottom = np.nanmin(limits) / 100
-    ax.set_ylim(bottom, 3 * np.nanmax(limits))
+    shown = points.norm_scan * reference[:, np.newaxis]
+    ax.set_ylim(max(np.nanmin(limits) / 100, np.min(shown[shown > 0])), 3 * np.nanmax(limits))
     ax.legend()
     return ax
 

@@ -206,7 +206,7 @@ class CastroStack:
         self,
         spectrum: Callable[[u.Quantity], Any],
         masses: Any,
-        sigmav: u.Quantity = THERMAL_SIGMAV,
+        sigmav: u.Quantity | None = None,
         confidence: float = 0.95,
     ) -> QTable:
         """Limits on the annihilation cross-section of dark matter, for each mass.
@@ -218,8 +218,9 @@ class CastroStack:
             J-factor that `log10_factor` is relative to.
         masses : `~astropy.units.Quantity`
             Masses.
-        sigmav : `~astropy.units.Quantity`
-            Cross-section times velocity that the spectra are for.
+        sigmav : `~astropy.units.Quantity`, optional
+            Cross-section times velocity that the spectra are for. By default that of their parameters
+            ``sigmav`` and ``scale``, which those of `villard.astro.darkmatter` have; else 3e-26 cm3 s-1.
         confidence : float
             Confidence level.
 
@@ -229,9 +230,11 @@ class CastroStack:
             As of `limits`, with ``mass``, ``sigmav`` and ``sigmav_ul``.
         """
         masses = u.Quantity(masses, ndmin=1)
-        table = self.limits([spectrum(mass) for mass in masses], confidence)
+        models = [spectrum(mass) for mass in masses]
+        table = self.limits(models, confidence)
         table.add_column(masses, name="mass", index=0)
-        table["sigmav"], table["sigmav_ul"] = table["norm"] * sigmav, table["norm_ul"] * sigmav
+        unit = u.Quantity([_sigmav_of(model) if sigmav is None else sigmav for model in models])
+        table["sigmav"], table["sigmav_ul"] = table["norm"] * unit, table["norm_ul"] * unit
         return table
 
     # Engine
@@ -292,6 +295,15 @@ class CastroStack:
                 slopes.append(roots["slope"] * norm)
             overrides.append({"knot": block.pack(knots), "slope": block.pack(slopes)})
         return overrides
+
+
+def _sigmav_of(model: Any) -> u.Quantity:
+    """Cross-section that a spectrum is for: that of its parameters, if it has one."""
+    parameters = as_sky_model(model).spectral_model.parameters
+    if "sigmav" not in parameters.names:
+        return THERMAL_SIGMAV
+    scale = parameters["scale"].value if "scale" in parameters.names else 1.0
+    return parameters["sigmav"].quantity.to("cm3 s-1") * scale
 
 
 def _measurement(name: str, target: CastroData) -> Measurement:

@@ -214,8 +214,8 @@ class SED(Columns):
             values = self["e2dnde" + suffix][chosen] * factor
             error: Any = 0.3 * values
             if not suffix:
-                low = np.where(np.isfinite(self["norm_errn"]), self["e2dnde_err_lo"], self["e2dnde"])
-                error = np.stack([low, self["e2dnde_err_hi"]])[:, chosen] * factor
+                lower = np.where(np.isfinite(self["norm_errn"]), self["e2dnde_err_lo"], self["e2dnde"])
+                error = np.stack([lower, self["e2dnde_err_hi"]])[:, chosen] * factor
             options: dict[str, Any] = {"fmt": "o" if not suffix else "none", "color": "k", "ms": 4, "lw": 1}
             ax.errorbar(
                 energy[chosen], values, yerr=error, xerr=xerr[:, chosen], uplims=bool(suffix), **options
@@ -232,7 +232,9 @@ class SED(Columns):
             lw=0,
         )
         high = np.nanmax(self["e2dnde_ul95"]) * factor
-        ax.set(xscale="log", yscale="log", title=self.name, ylim=(high / 1e3, 3 * high))
+        shown = self["norm_scan"] * (self["ref_dnde"] * energy**2 * factor)[:, np.newaxis]
+        low = max(high / 1e3, np.min(shown[shown > 0]))
+        ax.set(xscale="log", yscale="log", title=self.name, ylim=(low, 3 * high))
         ax.set(xlabel="Energy [MeV]", ylabel=r"$E^2\,\mathrm{d}N/\mathrm{d}E$ [erg cm$^{-2}$ s$^{-1}$]")
         return ax
 
