@@ -182,7 +182,7 @@ class CompressedEvents(CompressedMeasurement):
             if key is None:
                 return found
             self.cube._sources[key] = found
-        return self.cube._sources[key]  # type: ignore[no-any-return]
+        return self.cube._sources[key]
 
     def _response(self, model: Any) -> Response:
         if model.spatial_model is not None and model.spatial_model.is_point:

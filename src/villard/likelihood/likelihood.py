@@ -36,6 +36,8 @@ Array = NDArray[np.float64]
 DEFAULT_TOL = 1e-8
 #: Fisher scoring that hasn't converged after so many evaluations creeps: the exact Hessian does better.
 _FISHER_ITERATIONS = 100
+#: The same for events: their curvature is that of the events that happened to be seen.
+_EVENT_ITERATIONS = 15
 #: Distance to the minimum at which a fit to softened point sources has served.
 _SOFT_TOL = 1e-2
 _NO_TRACE: Array = np.zeros((0, 0))
@@ -261,7 +263,7 @@ class Likelihood:
         theta = self._start(theta)
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
         bounds = self.bounds
-        first = min(max_iter, _FISHER_ITERATIONS)
+        first = min(max_iter, self._fisher_iterations)
         function = _solver(self._kernels, _FISHER_ITERATIONS if trace else 0)
         n, before = self.n_free, 0
         if self._soft_data is not None:
@@ -284,6 +286,11 @@ class Likelihood:
         if solution.success or solution.status == SolverStatus.NOT_FINITE or left <= 0:
             return solution
         return self._finish(solution, bounds, active, tol, left)
+
+    @property
+    def _fisher_iterations(self) -> int:
+        is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
+        return _EVENT_ITERATIONS if is_events else _FISHER_ITERATIONS
 
     def _finish(self, solution: Solution, bounds: Any, active: Any, tol: float, left: int) -> Solution:
         """Go on with the exact Hessian where Fisher scoring hasn't converged."""
