@@ -22,6 +22,8 @@ LAYERS: list[set[str]] = [
     {"data.gti", "data.registry", "data.demo"},
     {"maps"},
     {"irf"},
+    {"data.event_plot", "data.event_table", "data.pointing"},
+    {"data.event_list"},
     {"modeling.prior"},
     {"modeling.one_parameter"},
     {"modeling.parameter"},

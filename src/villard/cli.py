@@ -168,8 +168,8 @@ def simulate(
     Writes events with their true energies and directions (and the responses) as FITS, and a plot of them.
     """
     with _clean_errors(debug):
-        from villard.simulate.config import read_simulation_config, run_simulation
-        from villard.simulate.write import check_output, write_simulation
+        from villard.analysis.simulation import read_simulation_config, run_simulation
+        from villard.analysis.simulation_write import check_output, write_simulation
 
         settings = read_simulation_config(config)
         if seed is not None:

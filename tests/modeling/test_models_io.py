@@ -53,11 +53,19 @@ SPECIAL = {
     "ScaleSpectralModel": lambda: vm.ScaleSpectralModel(PowerLawSpectralModel(index=2.7), norm=1.3),
     "CompoundSpectralModel": lambda: LogParabolaSpectralModel(beta=0.3) * ebl(),
     "ConstantSpectralModel": lambda: vm.ConstantSpectralModel("3e-12 cm-2 s-1 TeV-1"),
+    "DarkMatterAnnihilationSpectralModel": lambda: vm.DarkMatterAnnihilationSpectralModel(
+        "30 TeV", "b", source="analytic"
+    ),
+    "DarkMatterDecaySpectralModel": lambda: vm.DarkMatterDecaySpectralModel(
+        "50 TeV", {"W": 0.5, "tau": 0.2}, source="analytic", z=0.1
+    ),
+    "ScalarSingletSpectralModel": lambda: vm.ScalarSingletSpectralModel("20 TeV", 0.2, source="analytic"),
 }
-# Models of naima have no YAML form, which has its own test; those of N-D tables need a file.
+# Models of naima have no YAML form, which has its own test; those of N-D tables need a file; and what one
+# annihilation emits is no flux.
 NAMES = sorted(
     {cls.__name__ for cls in (vm.load_all("spectral"), _REGISTRY["spectral"])[1].values()}
-    & set(vm.__all__) - {"NaimaSpectralModel", "TemplateNDSpectralModel"}
+    & set(vm.__all__) - {"NaimaSpectralModel", "PrimaryFlux", "TemplateNDSpectralModel"}
 )
 
 

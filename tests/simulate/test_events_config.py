@@ -5,11 +5,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from villard.analysis import read_simulation_config, run_simulation
 from villard.cli import app
 from villard.data import Observation
 from villard.exceptions import ConfigError
 from villard.modeling.models import IRFBackground, Models, SkyModel
-from villard.simulate import SimulatedEvents, read_simulation_config, run_simulation
+from villard.simulate import SimulatedEvents
 
 OBSERVATION = {
     "pointing": {"lon": "0 deg", "lat": "0 deg", "frame": "galactic"},

@@ -4,8 +4,11 @@ from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
     "AnalysisResult": "run",
+    "SimulationConfig": "simulation",
     "prepare": "run",
+    "read_simulation_config": "simulation",
     "run_analysis": "run",
+    "run_simulation": "simulation",
     "write_results": "write",
 }
 

@@ -156,7 +156,7 @@ class SimulationConfig(Section):
         return new
 
     def tree(self) -> Any:
-        """Return the components as `simulate_events` takes them."""
+        """Return the components as `~villard.simulate.simulate_events` takes them."""
         from villard.modeling.models import Models
 
         models = [] if self.models is None else list(Models.read(self._folder / make_path(self.models)))

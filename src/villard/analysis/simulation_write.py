@@ -9,8 +9,8 @@ from villard.exceptions import OverwriteError
 from villard.utils.io import atomic_write
 
 if TYPE_CHECKING:
+    from villard.analysis.simulation import SimulationOutput
     from villard.data import Observation
-    from villard.simulate.config import SimulationOutput
     from villard.simulate.simulated_events import SimulatedEvents
 
 __all__ = ["check_output", "write_simulation"]
@@ -43,7 +43,7 @@ def write_simulation(
         Observation with the events.
     events : `SimulatedEvents`
         Events.
-    output : `~villard.simulate.config.SimulationOutput`
+    output : `~villard.analysis.simulation.SimulationOutput`
         Settings.
     path : `~pathlib.Path`
         FITS file.
