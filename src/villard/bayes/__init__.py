@@ -3,6 +3,8 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "Calibration": "calibration",
+    "simulation_based_calibration": "calibration",
     "DatasetsPosterior": "datasets",
     "sample": "datasets",
     "EventMixture": "event_mixture",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import astropy.units as u
@@ -143,20 +144,69 @@ class EventMixture(Mixture):
             None if angle is None else float(u.Quantity(angle).to_value("deg")),
             float(u.Quantity(bin_size).to_value("deg")),
         )
-        self.n_outside = 0
-        self.plans: list[list[LeafPlan]] = []
-        self.responses: list[EventResponse] = []
-        observed = []
-        for k, (own, list_) in enumerate(zip(observations, lists, strict=True)):
+        self._options = {"alpha": alpha, "total": total, "separate": list(separate), "outside": outside}
+        self._observations = observations
+        self._works = []
+        for own, list_ in zip(observations, lists, strict=True):
             field = _field(list_, own, energy_bounds, width, frame, name)
-            selected = self._select(list_, field, outside, name)
             pixels = SkyPixels(EventResponse(own, field, bounds))
-            self.responses.append(pixels.response)
+            self._works.append(ChunkWork(pixels, self._plans(models, pixels, own)))
+        self._fill(tree, lists, name, executor, folder, show_progress)
+
+    def _fill(
+        self,
+        tree: MixtureTree,
+        lists: Sequence[Any],
+        name: str,
+        executor: Any,
+        folder: Any,
+        show: bool | None,
+    ) -> None:
+        """Compute the densities of events."""
+        self.n_outside = 0
+        observed = []
+        ids = [str(own.obs_id) for own in self._observations]
+        labels = ids if len(set(ids)) == len(ids) else [str(k) for k in range(len(ids))]
+        for k, (work, list_) in enumerate(zip(self._works, lists, strict=True)):
+            selected = self._select(list_, work.pixels.response.field, self._options["outside"], name)
             where = None if folder is None else os.path.join(os.fspath(folder), f"observation-{k}")
-            leaves = self._leaves(models, pixels, own, selected, executor, where, show_progress)
-            label = str(own.obs_id) if len({o.obs_id for o in observations}) == len(observations) else str(k)
-            observed.append(ObservedLeaves(leaves, selected[2], label))
-        self._setup(tree, observed, self._make_priors(), total, separate, name)
+            leaves = self._leaves(work, selected, executor, where, show)
+            observed.append(ObservedLeaves(leaves, selected[2], labels[k]))
+        options = self._options
+        self._setup(tree, observed, self._make_priors(), options["total"], options["separate"], name)
+
+    def with_events(self, events: Any) -> EventMixture:
+        """Return the mixture of other events of the same observations: morphologies aren't folded again.
+
+        Parameters
+        ----------
+        events : `~villard.data.EventList` or list of such
+            Events, within the same bounds.
+        """
+        new = copy(self)
+        for name in ("kernels", "device_data", "fingerprint"):
+            new.__dict__.pop(name, None)
+        observations = self._observations if isinstance(events, list | tuple) else self._observations[0]
+        _, lists = _pairs(events, observations, self.name)
+        new._fill(MixtureTree(self.components, self._options["alpha"]), lists, self.name, None, None, None)
+        return new
+
+    @property
+    def plans(self) -> list[list[LeafPlan]]:
+        """Components of each observation, folded."""
+        return [work.plans for work in self._works]
+
+    @property
+    def responses(self) -> list[EventResponse]:
+        """Responses of each observation."""
+        return [work.pixels.response for work in self._works]
+
+    def _plans(self, models: Mapping[str, list[Any]], pixels: SkyPixels, observation: Any) -> list[LeafPlan]:
+        plans = []
+        for key, own in models.items():
+            mine = [f for f in self.free if any(p is f.parameter for m in own for p in m.parameters)]
+            plans.append(plan_leaf(key, own, pixels, observation, mine, self.grids))
+        return plans
 
     def _select(self, events: Any, field: FieldOfView, outside: str, name: str) -> tuple[Array, Array, Array]:
         """Return energies (TeV), local directions and numbers of unique events within the bounds."""
@@ -195,20 +245,12 @@ class EventMixture(Mixture):
 
     def _leaves(
         self,
-        models: Mapping[str, list[Any]],
-        pixels: SkyPixels,
-        observation: Any,
+        work: ChunkWork,
         events: tuple[Array, Array, Array],
         executor: Any,
         folder: str | None,
         show_progress: bool | None,
     ) -> dict[str, Leaf]:
-        plans = []
-        for key, own in models.items():
-            mine = [f for f in self.free if any(p is f.parameter for m in own for p in m.parameters)]
-            plans.append(plan_leaf(key, own, pixels, observation, mine, self.grids))
-        self.plans.append(plans)
-        work = ChunkWork(pixels, plans)
         energy, vectors, _ = events
         # Unique events come in the order of energy: a chunk needs few bins of true energy.
         fingerprint = work.fingerprint
@@ -223,12 +265,12 @@ class EventMixture(Mixture):
             show_progress=show_progress,
         )
         result: dict[str, Leaf] = {}
-        for k, plan in enumerate(plans):
+        for k, plan in enumerate(work.plans):
             table = np.concatenate([part[k]["table"] for part in parts], axis=1)
             kernels = [
                 np.concatenate([part[k]["kernels"][i] for part in parts]) for i in range(len(plan.free))
             ]
-            result[plan.name] = _leaf(plan, pixels.response, table, kernels)
+            result[plan.name] = _leaf(plan, work.pixels.response, table, kernels)
         return result
 
     def _make_priors(self) -> dict[str, Any]:

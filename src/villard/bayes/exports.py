@@ -90,8 +90,7 @@ def plot_corner(
             weights=weights,
             truths=given,
             axes_scale=scales,
-            range=[_range(posterior, name, (truths or {}).get(name)) for name in names],
-            **(options | kwargs),
+            **(options | _bins(posterior, names, truths or {}, options["bins"]) | kwargs),
         )
 
 
@@ -110,6 +109,30 @@ def _is_log(posterior: Posterior, name: str, log_axes: Sequence[str] | None) -> 
         return False
     low, high = posterior.quantile(name, [0.001, 0.999])
     return bool(low > 0 and high > _LOG_RATIO * low)
+
+
+def _bins(
+    posterior: Posterior, names: Sequence[str], truths: Mapping[str, float], default: int
+) -> dict[str, Any]:
+    """Return ranges and numbers of bins: one for each value of a parameter on a grid."""
+    ranges, numbers = [], []
+    for name in names:
+        low, high = _range(posterior, name, truths.get(name))
+        values = np.unique(posterior[name])
+        shown = values[(values >= low) & (values <= high)]
+        number = default
+        if 2 < len(shown) <= 40 and len(values) < 0.1 * len(posterior):
+            number = len(shown)
+            is_log = shown[0] > 0 and np.std(np.diff(np.log(shown))) < np.std(np.diff(shown))
+            if is_log:
+                step = (shown[-1] / shown[0]) ** (0.5 / (number - 1))
+                low, high = shown[0] / step, shown[-1] * step
+            else:
+                half = 0.5 * (shown[-1] - shown[0]) / (number - 1)
+                low, high = shown[0] - half, shown[-1] + half
+        ranges.append((float(low), float(high)))
+        numbers.append(number)
+    return {"range": ranges, "bins": numbers}
 
 
 def _range(posterior: Posterior, name: str, truth: float | None) -> tuple[float, float]:
