@@ -6,6 +6,7 @@ import astropy.units as u
 import numpy as np
 
 from villard.irf.table import IRF
+from villard.irf.table_plot import BackgroundPlots
 from villard.maps.axis import MapAxis
 
 __all__ = ["Background2D", "Background3D"]
@@ -13,7 +14,7 @@ __all__ = ["Background2D", "Background3D"]
 _UNIT = u.Unit("s-1 TeV-1 sr-1")
 
 
-class Background2D(IRF):
+class Background2D(BackgroundPlots, IRF):
     """Rate per energy and solid angle with the axes "energy" and "offset"; parameters as for `IRF`.
 
     Values are interpolated by their logarithms.
@@ -36,7 +37,7 @@ class Background2D(IRF):
         return Background3D([self.axes["energy"], lon, lat], values, meta=self.meta)
 
 
-class Background3D(IRF):
+class Background3D(BackgroundPlots, IRF):
     """Rate per energy and solid angle with the axes "energy", "fov_lon" and "fov_lat".
 
     Parameters are as for `IRF`. Values are interpolated by their logarithms. The keyword FOVALIGN of the

@@ -8,9 +8,11 @@ import astropy.units as u
 import numpy as np
 
 from villard.irf.table import IRF
+from villard.irf.table_plot import panels, plot_against_offset, some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["EffectiveAreaTable2D"]
 
@@ -59,3 +61,25 @@ class EffectiveAreaTable2D(IRF):
         ax.set_ylabel("Effective area [m$^2$]")
         ax.legend()
         return ax
+
+    def plot_offset_dependence(self, ax: Axes | None = None, energy: u.Quantity | None = None) -> Axes:
+        """Plot the area against the offset.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot; the current axes by default.
+        energy : `~astropy.units.Quantity`, optional
+            Energies; some of those of the table by default.
+        """
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        axis = self.axes["offset"]
+        energies = np.atleast_1d(some(self.axes["energy_true"]) if energy is None else u.Quantity(energy))
+        area = self.evaluate(energy_true=energies[:, np.newaxis], offset=axis.center).to_value("m2")
+        return plot_against_offset(ax, axis, energies, area, "Effective area [m$^2$]")
+
+    def peek(self, figsize: tuple[float, float] = (11, 4)) -> Figure:
+        """Plot the area against energy and offset."""
+        return panels([self.plot_energy_dependence, self.plot_offset_dependence], figsize)

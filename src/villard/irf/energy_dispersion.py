@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from villard.irf.edisp_kernel import EDispKernel
 from villard.irf.migra import gauss_table, kernel_matrices
 from villard.irf.table import IRF
+from villard.irf.table_plot import panels
 from villard.maps.axis import MapAxis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["EnergyDispersion2D"]
 
@@ -70,6 +72,35 @@ class EnergyDispersion2D(IRF):
         data = np.divide(self.data, total, out=np.zeros(self.data.shape), where=total > 0)
         return EnergyDispersion2D(self.axes, data, meta=self.meta)
 
+    @cached_property
+    def _is_there(self) -> EnergyDispersion2D:
+        """The table with 1 where there is a distribution, and 0 where all densities are zero."""
+        data = np.broadcast_to(np.any(self.data > 0, axis=1, keepdims=True), self.data.shape)
+        return EnergyDispersion2D(self.axes, data.astype(float))
+
+    def evaluate_normalized(
+        self, energy_true: u.Quantity, migra: ArrayLike, offset: u.Quantity
+    ) -> NDArray[np.float64]:
+        """Return densities with the integral 1 over migra, also between energies that have none and others.
+
+        Distributions of neighbouring energies and offsets are mixed; those that are zero everywhere, because
+        no event was simulated there, don't count.
+
+        Parameters
+        ----------
+        energy_true, migra, offset : `~astropy.units.Quantity`
+            Coordinates, which broadcast against each other.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Densities; zero where all neighbours are zero, and beyond the axes of the table.
+        """
+        coords = {"energy_true": energy_true, "migra": migra, "offset": offset}
+        values = self.normalized.evaluate(**coords).value
+        share = self._is_there.evaluate(**coords).value
+        return np.asarray(np.divide(values, share, out=np.zeros(values.shape), where=share > 0))
+
     def densities(self, energy_true: u.Quantity, offset: u.Quantity) -> NDArray[np.float64]:
         """Return normalised densities at the centres of migra.
 
@@ -83,12 +114,11 @@ class EnergyDispersion2D(IRF):
         `~numpy.ndarray`
             Densities, shape (n, n_migra, m); zero beyond the axes of the table.
         """
-        values = self.normalized.evaluate(
+        return self.evaluate_normalized(
             energy_true=u.Quantity(energy_true)[:, np.newaxis, np.newaxis],
             migra=self.axes["migra"].center[:, np.newaxis],
             offset=u.Quantity(offset),
         )
-        return np.asarray(values.value)
 
     def to_edisp_kernel(
         self, offset: u.Quantity, energy_axis_true: MapAxis | None = None, energy_axis: MapAxis | None = None
@@ -146,3 +176,39 @@ class EnergyDispersion2D(IRF):
         ax.set_ylabel("Probability density")
         ax.legend()
         return ax
+
+    def plot_bias(self, ax: Axes | None = None, offset: u.Quantity = 1 * u.deg, **kwargs: Any) -> Axes:
+        """Plot the mean of E / E_true - 1 and its spread against true energy.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot; the current axes by default.
+        offset : `~astropy.units.Quantity`
+            Offset.
+        **kwargs
+            For `~matplotlib.axes.Axes.plot`.
+        """
+        import matplotlib.pyplot as plt
+
+        ax = plt.gca() if ax is None else ax
+        axis, migra = self.axes["energy_true"], self.axes["migra"]
+        density = self.densities(axis.center, np.atleast_1d(u.Quantity(offset)))[..., 0]
+        share = density * migra.bin_width.value
+        total = share.sum(axis=1)
+        known, x = total > 0, migra.center.value
+        mean = np.divide(share @ x, total, out=np.full(total.shape, np.nan), where=known)
+        square = np.divide(share @ x**2, total, out=np.full(total.shape, np.nan), where=known)
+        energy = axis.as_plot_center.value
+        ax.plot(energy, mean - 1, **({"label": "bias"} | kwargs))
+        ax.plot(
+            energy, np.sqrt(np.maximum(square - mean**2, 0)), **({"label": "standard deviation"} | kwargs)
+        )
+        axis.format_plot_xaxis(ax)
+        ax.set_ylabel("Bias and spread of E / E$_{true}$")
+        ax.legend()
+        return ax
+
+    def peek(self, figsize: tuple[float, float] = (11, 4)) -> Figure:
+        """Plot densities at some energies, and the bias and spread of all."""
+        return panels([self.plot_migration, self.plot_bias], figsize)

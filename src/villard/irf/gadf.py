@@ -170,8 +170,11 @@ def read_table(cls: type[T], hdulist: fits.HDUList, hdu: str | None, where: str)
     place = f"{where}, extension {table.name}"
     axes = read_axes(table, cls.required_axes, where)
     data = read_values(table, _CLASSES[cls.tag][3], axes, cls.default_unit, where)
+    meta = read_meta(table)
+    if "HDUCLAS3" in table.header:
+        meta["HDUCLAS3"] = str(table.header["HDUCLAS3"]).strip().upper()
     try:
-        return cls(axes, data, meta=read_meta(table))
+        return cls(axes, data, meta=meta)
     except (DataError, UnitsError) as error:
         raise FileFormatError(f"{place}: {error}") from error
 
@@ -246,9 +249,10 @@ def make_hdu(
     """Return columns as an extension with the keywords of its class."""
     hduclas2, hduclas4, names, _ = _CLASSES[tag]
     hdu = fits.BinTableHDU.from_columns(columns, name=name or names[0])
+    kind = str(meta.get("HDUCLAS3", "FULL-ENCLOSURE"))
     for key, value in meta.items():
         if isinstance(value, (str, int, float, bool)) and len(key) <= 8:
             hdu.header[key] = value
     hdu.header.update({"HDUCLASS": "GADF", "HDUCLAS1": "RESPONSE", "HDUCLAS2": hduclas2})
-    hdu.header.update({"HDUCLAS3": "FULL-ENCLOSURE", "HDUCLAS4": hduclas4, "HDUVERS": "0.3"})
+    hdu.header.update({"HDUCLAS3": kind, "HDUCLAS4": hduclas4, "HDUVERS": "0.3"})
     return hdu

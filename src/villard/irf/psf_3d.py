@@ -15,6 +15,7 @@ from villard.maps.axis import value_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["PSF3D", "OffsetPSF"]
 
@@ -101,6 +102,49 @@ class OffsetPSF:
         ax.set_ylabel("Containment radius [deg]")
         ax.legend()
         return ax
+
+    def plot_psf_vs_rad(
+        self, ax: Axes | None = None, offset: u.Quantity = 0.5 * u.deg, energy_true: u.Quantity | None = None
+    ) -> Axes:
+        """Plot shapes against the angle to the source.
+
+        Parameters
+        ----------
+        ax : `~matplotlib.axes.Axes`, optional
+            Where to plot; the current axes by default.
+        offset : `~astropy.units.Quantity`
+            Offset.
+        energy_true : `~astropy.units.Quantity`, optional
+            True energies; some of those of the table by default.
+        """
+        import matplotlib.pyplot as plt
+
+        from villard.irf.table_plot import some
+
+        ax = plt.gca() if ax is None else ax
+        energies = np.atleast_1d(
+            some(self.axes["energy_true"]) if energy_true is None else u.Quantity(energy_true)
+        )
+        tables, _ = self._tables(0.0, energies, offset)
+        known = [table for table in tables if table.integral > 0]
+        reach = max((float(table.containment_radius(0.99)) for table in known), default=0.01)
+        theta = np.linspace(0, reach, 200)
+        for energy, table in zip(energies, tables, strict=True):
+            if table.integral > 0:
+                ax.plot(np.degrees(theta), table.evaluate(theta), label=f"{energy:.3g}")
+        ax.set_yscale("log")
+        # Simulated tables are noise far out.
+        ax.set_ylim(bottom=1e-6 * ax.get_ylim()[1])
+        ax.set_xlabel("Angle to the source [deg]")
+        ax.set_ylabel("PSF [sr$^{-1}$]")
+        ax.legend()
+        return ax
+
+    def peek(self, figsize: tuple[float, float] = (11, 4)) -> Figure:
+        """Plot containment radii against energy, and some shapes."""
+        from villard.irf.table_plot import panels
+
+        return panels([self.plot_containment_radius_vs_energy, self.plot_psf_vs_rad], figsize)
 
 
 class PSF3D(OffsetPSF, IRF):

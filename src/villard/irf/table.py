@@ -107,6 +107,11 @@ class IRF:
         """Values with unit."""
         return u.Quantity(self._data, self._unit, copy=False)
 
+    @property
+    def is_pointlike(self) -> bool:
+        """Whether it is the response to point sources after a cut on directions (HDUCLAS3)."""
+        return str(self.meta.get("HDUCLAS3", "")) == "POINT-LIKE"
+
     def evaluate(self, **coords: Any) -> u.Quantity:
         """Interpolate between the centres of bins, and on from the outermost ones to their edges.
 
