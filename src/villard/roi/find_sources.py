@@ -71,8 +71,8 @@ class SourceFinding:
         -------
         dict
             ``sources``: list of new `Source` objects in the order they were found, with free norms;
-            ``peaks``: list of dictionaries with ``name``, ``skydir``, ``sqrt_ts``, ``iteration``, ``localized``;
-            ``loglike0`` and ``loglike1``: before and after; ``config``.
+            ``peaks``: list of dictionaries with ``name``, ``skydir``, ``sqrt_ts``, ``iteration`` and
+            ``localized``; ``loglike0`` and ``loglike1``: before and after; ``config``.
         """
         return _find(self, prefix, options(self, "sourcefind", DEFAULTS, kwargs))
 

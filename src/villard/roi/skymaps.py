@@ -47,6 +47,42 @@ class SkyMaps:
 
         return run_tsmap(self, prefix, kwargs)
 
+    def tscube(self, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
+        """Fit a test source at each pixel with all free norms refitted, and its norm in each bin of energy.
+
+        Norms that are free now are refitted at each pixel, spectral shapes stay. No norm is negative.
+
+        Parameters
+        ----------
+        prefix : str
+            First part of file names. If it is given, a file is written.
+        model, exclude, loge_bounds, max_kernel_radius
+            As for `tsmap`.
+        do_sed : bool
+            Whether the norm is fitted in each bin of energy too, with the other norms of the fit to all.
+        nnorm, norm_sigma : int, float
+            Points of the likelihood profile in each bin of energy, and its half width in errors.
+        cov_scale_bb : float
+            If it is positive, refitted norms have a normal prior of their covariance times its square.
+        cov_scale : float
+            Kept for scripts of fermipy; other norms are fixed in bins of energy, as by its default.
+        tol, max_iter : float, int
+            Distance to the maximum of ln L, and most steps.
+        write_fits, write_npy, make_plots, overwrite
+            As for `tsmap`; the file is ``<prefix>_<source>_tscube.fits``.
+
+        Returns
+        -------
+        dict
+            Maps ``ts``, ``sqrt_ts``, ``npred``, ``norm``, ``norm_err``, ``amplitude``, ``amplitude_err``;
+            ``free_norms``: names of the refitted sources; ``sed``: cubes ``ts``, ``norm``, ``norm_err``,
+            ``norm_ul`` (95 %), ``npred``, and profiles ``norm_scan``, ``dloglike_scan``, arrays of the
+            shape (nnorm, n_energy, n_lat, n_lon); ``name``, ``file``, ``src_dict``, ``config``.
+        """
+        from villard.roi.tscube import run_tscube
+
+        return run_tscube(self, prefix, kwargs)
+
     def residmap(self, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
         """Compare counts and predicted counts, both smoothed by the shape of a test source.
 
