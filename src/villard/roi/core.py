@@ -16,6 +16,7 @@ from villard.modeling.parameter import Parameters
 from villard.roi.derived import Derived
 from villard.roi.edit import Editing
 from villard.roi.extension import Extension
+from villard.roi.find_sources import SourceFinding
 from villard.roi.fit import Fitting
 from villard.roi.freeing import Freeing
 from villard.roi.io import Files
@@ -52,6 +53,7 @@ class ROI(
     SEDs,
     Localization,
     Extension,
+    SourceFinding,
     Simulation,
     Editing,
     Files,
