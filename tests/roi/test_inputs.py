@@ -182,9 +182,14 @@ def test_diffuse_files_that_dont_cover_the_region(files, tmp_path, caplog):
     roi = ROI.from_config(changed(small, model__cut_galdiff=True))
     assert "they are left out of the fit" in caplog.text
     assert roi.datasets[0].mask_fit.data.sum() == 3 * 225
-    toys.write_galactic(tmp_path / "low.fits", high=5e4)
-    with pytest.raises(ConfigError, match="galdiff covers energies from"):
-        ROI.from_config(changed(config, model__galdiff=str(tmp_path / "low.fits")))
+    toys.write_galactic(tmp_path / "low.fits", high=8e4)
+    roi = ROI.from_config(changed(config, model__galdiff=str(tmp_path / "low.fits")))
+    assert "it is continued as a power law" in caplog.text
+    # The toy is a power law.
+    assert roi["galdiff"]["npred"] == pytest.approx(ROI.from_config(config)["galdiff"]["npred"], rel=1e-3)
+    toys.write_galactic(tmp_path / "lower.fits", high=2e4)
+    with pytest.raises(ConfigError, match="galdiff is given from 100 to 20000 MeV, the true energies"):
+        ROI.from_config(changed(config, model__galdiff=str(tmp_path / "lower.fits")))
 
 
 def test_files_that_arent_there_or_are_something_else(files):

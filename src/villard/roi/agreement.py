@@ -22,6 +22,9 @@ __all__ = ["check_components", "check_galactic", "check_isotropic", "event_types
 
 log = logging.getLogger(__name__)
 
+#: How far beyond its first and last energy a cube of diffuse emission is continued, a factor.
+_CONTINUED = 4.0
+
 
 def check_components(config: ROIConfig, settings: list[Mapping[str, Any]], datasets: Datasets) -> None:
     """Raise `ConfigError` if components count the same events, or regions that differ.
@@ -133,15 +136,18 @@ def _where_missing(missing: NDArray[np.bool_]) -> str:
 
 
 def _check_cube_energies(where: str, model: Any, dataset: Any) -> None:
-    axis = model.spatial_model.map.geom.axes[0]
+    """Raise `ConfigError` if a cube would have to be continued far beyond its energies."""
     wanted = dataset.exposure.geom.axes["energy_true"].edges.to_value("MeV")
-    known = axis.edges.to_value("MeV")
-    if known[0] > wanted[0] * (1 + 1e-3) or known[-1] < wanted[-1] * (1 - 1e-3):
-        raise ConfigError(
-            f"{where}: {model.name} covers energies from {known[0]:.5g} to {known[-1]:.5g} MeV, the true "
-            f"energies of {dataset.name!r} are {wanted[0]:.5g} to {wanted[-1]:.5g} MeV. "
-            "Set selection.emin and emax"
-        )
+    known = model.spatial_model.map.geom.axes[0].center.to_value("MeV")
+    if known[0] <= wanted[0] * (1 + 1e-3) and known[-1] >= wanted[-1] * (1 - 1e-3):
+        return
+    text = (
+        f"{where}: {model.name} is given from {known[0]:.5g} to {known[-1]:.5g} MeV, "
+        f"the true energies of {dataset.name!r} are {wanted[0]:.5g} to {wanted[-1]:.5g} MeV"
+    )
+    if known[0] > wanted[0] * _CONTINUED or known[-1] < wanted[-1] / _CONTINUED:
+        raise ConfigError(f"{text}. Set selection.emin and emax")
+    log.warning("%s; beyond, it is continued as a power law in each pixel", text)
 
 
 def check_isotropic(config: ROIConfig, path: Path, model: Any, datasets: Iterable[Any]) -> None:

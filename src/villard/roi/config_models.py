@@ -326,7 +326,7 @@ def diffuse_cube(path: Path, datasets: Datasets, name: str, filename: str | None
         file = None
     energies = datasets[0].geom.axes["energy"].edges[[0, -1]]
     spectrum = PowerLawNormSpectralModel(reference=np.sqrt(energies[0] * energies[1]).to("GeV"))
-    spatial = TemplateSpatialModel(cube, normalize=False, filename=file)
+    spatial = TemplateSpatialModel(cube, normalize=False, interp_kwargs={"fill_value": None}, filename=file)
     return SkyModel(spectrum, spatial, name=name)
 
 

@@ -200,7 +200,8 @@ def fit_region(
     _apply(likelihood, best, covar)
     if best.assessment.quality < 3 or result["at_limits"] or result["degenerate"]:
         log.warning("Fit: %s", result["fit_message"])
-    fitted = list(dict.fromkeys(source.name for source, _ in owners))
+    # Not only owners: linked parameters change several sources.
+    fitted = [source.name for source in roi.sources if source.free]
     roi.update_npred(fitted)
     if update:
         from villard.roi.derived import update_sources
