@@ -208,6 +208,12 @@ def test_exposure_given_per_bin(roi, events):
     own = roi.lightcurve("centre", events=events, time_bins=edges)
     given = roi.lightcurve("centre", events=events, time_bins=edges, exposure=[0.4, 0.6])
     np.testing.assert_allclose(own["norm"], given["norm"], rtol=1e-6)
+    exposure = roi.datasets[0].exposure
+    maps = [exposure.copy(data=exposure.data * share) for share in (0.4, 0.6)]
+    mapped = roi.lightcurve("centre", events=events, time_bins=edges, exposure=maps)
+    np.testing.assert_allclose(mapped["norm"], given["norm"], rtol=1e-5)
+    with pytest.raises(DataError, match="exposures of 2 bins"):
+        roi.lightcurve("centre", events=events, time_bins=edges, exposure=maps[:1])
     with pytest.raises(DataError, match="of 2 bins"):
         roi.lightcurve("centre", events=events, time_bins=edges, exposure=[1.0])
     # A bin without exposure has no flux, and doesn't count.

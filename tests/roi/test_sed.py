@@ -138,6 +138,18 @@ def test_confidence_of_limits(roi, sed):
     assert np.all(other["dnde_ul"] > other["dnde_ul95"])
 
 
+def test_weights_of_bins():
+    """With the weight 1/4 everywhere the fluxes are the same, and errors twice as large."""
+    roi = make_roi([source("centre", 0, 0)])
+    plain = roi.sed("centre", free_pars="norm")
+    dataset = roi.datasets[0]
+    dataset.weights = dataset.counts.copy(data=np.full(dataset.data_shape, 0.25))
+    weighted = roi.sed("centre", free_pars="norm")
+    np.testing.assert_allclose(weighted["dnde"], plain["dnde"], rtol=1e-4)
+    np.testing.assert_allclose(weighted["dnde_err"], 2 * plain["dnde_err"], rtol=1e-3)
+    np.testing.assert_allclose(weighted["ts"], plain["ts"] / 4, rtol=1e-5)
+
+
 def test_files(roi, sed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = roi.sed(

@@ -78,9 +78,10 @@ class LightCurves:
             What runs the fits, see `villard.parallel.map`.
         binsz, nbins, time_bins
             Length of bins (s), or their number, or their edges (s of the mission's time), for ``events``.
-        exposure : array, optional
+        exposure : array or list, optional
             Share of the region's exposure in each bin, shape (n_bins,) or (n_bins, n_components), for
-            ``events``; that of the good time by default.
+            ``events``; that of the good time by default. Or for each bin the exposure map or its file, a
+            list of these for several components.
         free_background : bool
             Whether the norms of other sources that are free now are fitted in each bin.
         free_radius : float, optional

@@ -113,14 +113,28 @@ def run_sed(
         spectrum = source.spectral_model.copy()
         rows, meta = _fit_bins(roi, source, edges, bins, nuisances, settings)
         loglike = roi.loglike
+        parameters = _parameters(source)
     meta |= {
         "name": source.name,
         "config": {**settings, "loge_bins": None if loge_bins is None else loge_bins},
     }
     meta |= {"fit_quality": fit.get("fit_quality"), "fit_success": fit.get("fit_success"), "loglike": loglike}
-    sed = SED.from_rows(rows, edges, spectrum, meta)
+    sed = SED.from_rows(rows, edges, spectrum, meta | parameters)
     sed.write_files(files, settings["overwrite"])
     return sed
+
+
+def _parameters(source: Any) -> dict[str, Any]:
+    """Return the parameters of the fit of all energies, by the names of fermipy."""
+    from villard.modeling.covariance import Covariance
+
+    own = source.spectral_model.parameters
+    return {
+        "param_names": own.names,
+        "param_values": np.array([p.value for p in own]),
+        "param_errors": np.array([p.error for p in own]),
+        "param_covariance": Covariance(own).data,
+    }
 
 
 def check_source(source: Any, where: str) -> None:

@@ -103,9 +103,10 @@ def bins_from_events(
         Events of each component (FT1 files), in the order of the components.
     settings : dict
         ``time_bins``, ``nbins`` or ``binsz``.
-    exposure : array, optional
-        Share of the region's exposure that each bin has, shape (n_bins,) or (n_bins, n_components). By
-        default the share of the good time.
+    exposure : array or list, optional
+        Share of the region's exposure that each bin has, shape (n_bins,) or (n_bins, n_components); by
+        default the share of the good time. Or for each bin the exposure map or its file (gtexpcube2), a list
+        of these for several components.
 
     Raises
     ------
@@ -123,23 +124,15 @@ def bins_from_events(
     edges = time_edges(settings, start, stop)
     shares = np.stack([_shares(gti, edges) for _, gti, _ in read], axis=1)
     livetime = shares[:, 0] * float(np.sum(np.diff(read[0][1], axis=1)))
+    maps = None
     if exposure is not None:
-        given = np.asarray(exposure, dtype=float)
-        given = given[:, None] if given.ndim == 1 else given
-        if (
-            given.shape[0] != len(edges) - 1
-            or given.shape[1] not in (1, len(lists))
-            or not np.all(given >= 0)
-        ):
-            raise DataError(
-                f"lightcurve: expected shares of the exposure from 0 on of {len(edges) - 1} bins and "
-                f"{len(lists)} components, found an array of shape {given.shape}"
-            )
-        shares = np.broadcast_to(given, shares.shape)
+        maps = _exposure_maps(roi, exposure, len(edges) - 1)
+        if maps is None:
+            shares = np.broadcast_to(_given_shares(exposure, len(edges) - 1, len(lists)), shares.shape)
     counts = [
         _count(dataset, table, edges) for dataset, (table, _, _) in zip(roi.datasets, read, strict=True)
     ]
-    return [
+    bins = [
         TimeBin(
             float(low),
             float(high),
@@ -150,6 +143,53 @@ def bins_from_events(
         )
         for k, (low, high) in enumerate(pairwise(edges))
     ]
+    if maps is not None:
+        for time_bin, own in zip(bins, maps, strict=True):
+            time_bin.factors, time_bin.datasets = None, _with_exposures(roi, time_bin.counts, own)
+    return bins
+
+
+def _given_shares(exposure: Any, n_bins: int, n_components: int) -> Array:
+    given = np.asarray(exposure, dtype=float)
+    given = given[:, None] if given.ndim == 1 else given
+    if given.shape[0] != n_bins or given.shape[1:] not in ((1,), (n_components,)) or not np.all(given >= 0):
+        raise DataError(
+            f"lightcurve: expected shares of the exposure from 0 on of {n_bins} bins and {n_components} "
+            f"components, found an array of shape {given.shape}"
+        )
+    return given
+
+
+def _exposure_maps(roi: Any, exposure: Any, n_bins: int) -> list[list[Any]] | None:
+    """Return maps of the exposure of each bin and component; `None` if shares are given."""
+    from villard.maps import Map
+    from villard.utils.paths import make_path
+
+    entries = [list(x) if isinstance(x, list | tuple) else [x] for x in list(exposure)]
+    if not entries or not all(
+        isinstance(x, str | os.PathLike) or hasattr(x, "geom") for e in entries for x in e
+    ):
+        return None
+    if len(entries) != n_bins or any(len(e) != len(roi.datasets) for e in entries):
+        raise DataError(
+            f"lightcurve: expected exposures of {n_bins} bins and {len(roi.datasets)} components, found "
+            f"{[len(e) for e in entries]}"
+        )
+    return [[x if hasattr(x, "geom") else Map.read(make_path(x)) for x in e] for e in entries]
+
+
+def _with_exposures(roi: Any, counts: Sequence[Array], exposures: Sequence[Any]) -> list[Any]:
+    """Return the components of the region with other counts and exposures."""
+    from villard.roi.inputs import exposure_in_bins
+
+    datasets = []
+    for own, flat, exposure in zip(roi.datasets, counts, exposures, strict=True):
+        dataset = own.copy(name=own.name)
+        axis = own.exposure.geom.axes["energy_true"]
+        dataset.counts = own.counts.copy(data=np.reshape(flat, own.geom.data_shape))
+        dataset.exposure = exposure_in_bins(exposure, axis, own.geom, f"lightcurve: {own.name}")
+        datasets.append(dataset)
+    return datasets
 
 
 def _read_events(item: Any) -> tuple[dict[str, Any], Array, float]:
