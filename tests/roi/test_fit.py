@@ -4,8 +4,8 @@ import logging
 
 import numpy as np
 import pytest
-from roi_fit_toys import fit_roi
 from region_toys import point
+from roi_fit_toys import fit_roi
 
 from villard.exceptions import ConfigError
 from villard.modeling import Fit
@@ -26,17 +26,23 @@ def fitted():
 def test_result(fitted):
     roi, truth, o = fitted
     n = len(roi.parameters.free_parameters)
-    assert o["fit_quality"] == 3 and o["fit_success"] and o["fit_status"] == 0
+    assert o["fit_quality"] == 3
+    assert o["fit_success"]
+    assert o["fit_status"] == 0
     assert o["covariance"].shape == o["correlation"].shape == (n, n)
     assert len(o["names"]) == len(o["values"]) == len(o["errors"]) == n == 4
-    assert o["names"][0] == "bright.amplitude" and o["src_names"][-1] == "diffuse"
-    assert o["dloglike"] > 0 and 0 <= o["edm"] < 1e-6
+    assert o["names"][0] == "bright.amplitude"
+    assert o["src_names"][-1] == "diffuse"
+    assert o["dloglike"] > 0
+    assert 0 <= o["edm"] < 1e-6
     np.testing.assert_allclose(o["loglike"], roi.loglike, rtol=1e-12)
     np.testing.assert_allclose(o["values"], [p.value for p in roi.parameters.free_parameters], rtol=1e-14)
     np.testing.assert_allclose(o["errors"], [p.error for p in roi.parameters.free_parameters])
     np.testing.assert_allclose(o["errors"] ** 2, np.diag(o["covariance"]))
     assert np.all(np.abs(o["values"] - truth) < 5 * o["errors"])
-    assert o["config"]["optimizer"] == "NEWTON" and o["is_norm"].all() and not o["at_limits"]
+    assert o["config"]["optimizer"] == "NEWTON"
+    assert o["is_norm"].all()
+    assert not o["at_limits"]
 
 
 def test_same_as_fit(fitted):
@@ -51,14 +57,16 @@ def test_optimizers_of_fermipy(fitted, name):
     roi, _, o = fitted
     roi.set_parameter("bright", "Prefactor", 1.5e-12)
     other = roi.fit(optimizer=name, update=False)
-    assert other["fit_quality"] == 3 and other["config"]["optimizer"] == name.upper()
+    assert other["fit_quality"] == 3
+    assert other["config"]["optimizer"] == name.upper()
     np.testing.assert_allclose(other["loglike"], o["loglike"], atol=1e-3)
 
 
 def test_optimizer_as_dictionary(fitted):
     roi, _, _ = fitted
     o = roi.fit(optimizer={"optimizer": "MINUIT", "tol": 0.01, "options": {"strategy": 0}}, update=False)
-    assert o["config"]["tol"] == 0.01 and o["fit_quality"] == 3
+    assert o["config"]["tol"] == 0.01
+    assert o["fit_quality"] == 3
     with pytest.raises(ConfigError, match="Did you mean 'retries'"):
         roi.fit(optimizer={"retry": 2})
     with pytest.raises(ConfigError, match="Did you mean 'MINUIT'"):
@@ -75,8 +83,11 @@ def test_failure_leaves_everything(fitted, caplog):
     before, results = state(roi), dict(roi["bright"].results)
     with caplog.at_level(logging.WARNING):
         o = roi.fit(max_iter=1, retries=0, min_fit_quality=3)
-    assert not o["fit_success"] and o["fit_quality"] == 0 and o["fit_status"] == 1
-    assert "left as they were" in o["fit_message"] and "left as they were" in caplog.text
+    assert not o["fit_success"]
+    assert o["fit_quality"] == 0
+    assert o["fit_status"] == 1
+    assert "left as they were" in o["fit_message"]
+    assert "left as they were" in caplog.text
     assert state(roi) == before
     assert roi["bright"]["ts"] == results["ts"]
     assert roi.fit(update=False)["fit_quality"] == 3
@@ -95,12 +106,15 @@ def test_nothing_free():
     roi = fit_roi()
     roi.free_sources(free=False)
     o = roi.fit()
-    assert o["fit_quality"] == 3 and o["fit_success"] and o["dloglike"] == 0
-    assert o["covariance"].shape == (0, 0) and o["loglike"] == pytest.approx(roi.loglike, rel=1e-12)
+    assert o["fit_quality"] == 3
+    assert o["fit_success"]
+    assert o["dloglike"] == 0
+    assert o["covariance"].shape == (0, 0)
+    assert o["loglike"] == pytest.approx(roi.loglike, rel=1e-12)
 
 
 def test_errors_of_fixed_parameters_stay(fitted):
-    roi, _, o = fitted
+    roi, _, _ = fitted
     roi.fit(update=False)
     roi.free_source("medium", free=False)
     error = roi.models["medium"].parameters["amplitude"].error
@@ -115,7 +129,9 @@ def test_without_covariance(fitted):
     roi, _, _ = fitted
     before = [p.error for p in roi.parameters]
     o = roi.fit(covar=False, update=False)
-    assert o["covariance"] is None and o["errors"] is None and o["fit_quality"] == 3
+    assert o["covariance"] is None
+    assert o["errors"] is None
+    assert o["fit_quality"] == 3
     assert [p.error for p in roi.parameters] == before
 
 
@@ -126,10 +142,13 @@ def test_degenerate_pair():
         parameter.frozen = True
     roi = fit_roi(extra=[twin])
     o = roi.fit(update=False, retries=1)
-    assert o["fit_quality"] == 2 and o["fit_success"]
+    assert o["fit_quality"] == 2
+    assert o["fit_success"]
     ((first, second, value),) = o["degenerate"]
-    assert {first, second} == {"medium", "twin"} and value == pytest.approx(-1, abs=1e-3)
-    assert "medium" in o["fit_message"] and "-1.0000" in o["fit_message"]
+    assert {first, second} == {"medium", "twin"}
+    assert value == pytest.approx(-1, abs=1e-3)
+    assert "medium" in o["fit_message"]
+    assert "-1.0000" in o["fit_message"]
     before = state(roi)
     assert not roi.fit(min_fit_quality=3, retries=0)["fit_success"]
     assert state(roi) == before
@@ -150,10 +169,12 @@ def test_at_a_limit(caplog):
         o = roi.fit()
     assert o["fit_quality"] == 3
     assert o["at_limits"] == ["ghost.amplitude"]
-    assert "ghost.index" in o["fit_message"] and "ghost.amplitude" in caplog.text
+    assert "ghost.index" in o["fit_message"]
+    assert "ghost.amplitude" in caplog.text
     assert ghost.spectral_model.amplitude.value == 0
     assert o["errors"][o["names"].index("ghost.amplitude")] == 0
-    assert roi["ghost"]["flux_ul95"] > 0 and roi["ghost"]["ts"] == pytest.approx(0, abs=1e-9)
+    assert roi["ghost"]["flux_ul95"] > 0
+    assert roi["ghost"]["ts"] == pytest.approx(0, abs=1e-9)
 
 
 def test_priors_count(fitted):
@@ -161,7 +182,8 @@ def test_priors_count(fitted):
     amplitude = roi.models["weak"].parameters["amplitude"]
     amplitude.prior = GaussianPrior(mu=3e-13, sigma=1e-14)
     with_prior = roi.fit(update=False)
-    assert amplitude.value > 1.2e-13 and with_prior["loglike"] < o["loglike"] - 1
+    assert amplitude.value > 1.2e-13
+    assert with_prior["loglike"] < o["loglike"] - 1
     np.testing.assert_allclose(with_prior["loglike"], roi.loglike, rtol=1e-12)
     amplitude.prior = None
     roi.fit(update=False)

@@ -23,7 +23,8 @@ def test_three_steps(roi):
     o = roi.optimize()
     assert o["loglike0"] == pytest.approx(start, rel=1e-12)
     assert o["loglike1"] == pytest.approx(roi.loglike, rel=1e-12)
-    assert o["dloglike"] == pytest.approx(o["loglike1"] - start) and o["dloglike"] > 10
+    assert o["dloglike"] == pytest.approx(o["loglike1"] - start)
+    assert o["dloglike"] > 10
     np.testing.assert_array_equal(roi.get_free_param_vector(), free)
     # Fixed by the user, and fitted nevertheless, as its shape: so it is in fermipy.
     assert roi.models["bright"].spectral_model.index.value != 2.8
