@@ -186,6 +186,94 @@ def simulate(
         typer.echo(f"Wrote {', '.join(str(path) for path in paths)}")
 
 
+@app.command()
+def bayes(
+    config: Annotated[Path, typer.Argument(help="YAML file; see docs/bayes.md for its keys.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of results, instead of output.folder.")
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Infer shares and parameters of components from events: the whole chain, from events to a posterior.
+
+    Events are read or simulated, marginalised and sampled. What is finished is kept in the folder: the same
+    command goes on where it was stopped.
+    """
+    with _clean_errors(debug):
+        from villard.analysis.bayes import read_bayes_config, run_bayes
+
+        settings = read_bayes_config(config)
+        mixture, posterior, paths = run_bayes(
+            settings, output, overwrite, lambda message: typer.echo(f"{message} …", err=True)
+        )
+        typer.echo(str(mixture))
+        typer.echo(str(posterior))
+        typer.echo(f"Wrote {', '.join(str(path) for path in paths)}")
+
+
+@app.command()
+def roi(
+    config: Annotated[
+        Path, typer.Argument(help="YAML file, see docs/roi.md, or FITS file that this command has written.")
+    ],
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Optimise norms and shapes, source by source.")
+    ] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit what --free says, all at once.")] = False,
+    free: Annotated[str, typer.Option(help="What is freed for the fit: norm or all.")] = "norm",
+    distance: Annotated[
+        float | None, typer.Option(min=0, help="Free sources within this distance only (deg).")
+    ] = None,
+    find_sources: Annotated[
+        bool, typer.Option("--find-sources", help="Search for sources and add them.")
+    ] = False,
+    localize: Annotated[list[str] | None, typer.Option(help="Localise this source; may be repeated.")] = None,
+    extension: Annotated[list[str] | None, typer.Option(help="Test this source for extension.")] = None,
+    sed: Annotated[list[str] | None, typer.Option(help="SED of this source.")] = None,
+    tsmap: Annotated[bool, typer.Option("--tsmap", help="Make a map of TS.")] = False,
+    residmap: Annotated[bool, typer.Option("--residmap", help="Make a map of residuals.")] = False,
+    psmap: Annotated[bool, typer.Option("--psmap", help="Make a map of deviations (PS).")] = False,
+    plots: Annotated[bool, typer.Option("--plots", help="Plot what is made.")] = False,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Name of the files that are written.")
+    ] = "roi",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Fit a region of interest with many sources, as fermipy does.
+
+    Prints the sources and writes tables, models and data, from which the command goes on another time.
+    """
+    with _clean_errors(debug):
+        from villard.roi.run import ROISteps, run_roi
+
+        steps = ROISteps(
+            optimize=optimize,
+            fit=fit,
+            free=free,
+            distance=distance,
+            find_sources=find_sources,
+            localize=localize or [],
+            extension=extension or [],
+            sed=sed or [],
+            tsmap=tsmap,
+            residmap=residmap,
+            psmap=psmap,
+            plots=plots,
+        )
+        with _console(stderr=True).status("") as status:
+            run = run_roi(
+                config, steps, output, overwrite or None, lambda message: status.update(f"{message} …")
+            )
+        typer.echo(str(run.roi))
+        for message in run.messages:
+            typer.echo(message)
+        typer.echo(f"Wrote {', '.join(path.name for path in run.paths)}")
+        if not run.success:
+            raise typer.Exit(FIT_FAILED)
+
+
 def _print_peaks(peaks: Any, threshold: float, is_galactic: bool) -> None:
     from rich.table import Table
 

@@ -159,7 +159,8 @@ def fold_point(spatial: Any, pixels: SkyPixels) -> FoldedSource | None:
     """Return a point source, or `None` if it is out of reach of the field of view."""
     response = pixels.response
     field = response.field
-    vector = field.from_frame(*spatial.position_lonlat, spatial.frame)
+    lon, lat = spatial.position_lonlat
+    vector = field.from_frame(lon, lat, spatial.frame)
     if vector[0] <= 0:
         return None
     offset = float(field.offset(vector))

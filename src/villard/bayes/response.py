@@ -6,7 +6,8 @@ drawn. Where a table has no shape, that of the nearest node takes its place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from typing import Any
 
@@ -82,7 +83,8 @@ def _offset_nodes(irf: Any, largest: float) -> Array:
 
 def _filled(exists: NDArray[np.bool_]) -> tuple[Index, Index]:
     """Return for each node of energy and offset the nearest that exists: in offset first, then in energy."""
-    rows, columns = np.indices(exists.shape)
+    every = np.indices(exists.shape)
+    rows, columns = np.asarray(every[0]), np.asarray(every[1])
     good = np.argwhere(exists)
     for i, j in np.argwhere(~exists):
         distance = np.abs(good[:, 1] - j) + 1000 * np.abs(good[:, 0] - i)
@@ -120,7 +122,7 @@ class EventResponse:
 
     observation: Any
     field: FieldOfView
-    bounds: ResponseBounds = field(default_factory=ResponseBounds)
+    bounds: ResponseBounds = dataclass_field(default_factory=ResponseBounds)
 
     def __post_init__(self) -> None:
         for name in ("aeff", "edisp", "psf"):
