@@ -1,13 +1,14 @@
 """Spectral energy distributions: against fits by other means, closed forms, statistics, files."""
 
 import astropy.units as u
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from astropy.io import fits
 from sky_toys import make_roi, source
 
 from villard.estimators import CastroData, FluxPoints, FluxPointsEstimator
-from villard.exceptions import ConfigError, ModelError, OverwriteError
+from villard.exceptions import ConfigError, DataError, ModelError, OverwriteError
 from villard.likelihood.linear import LinearNorms
 from villard.roi.source import SourceKeyError
 
@@ -136,6 +137,22 @@ def test_confidence_of_limits(roi, sed):
     other = roi.sed("centre", free_background=True, free_pars="norm", ul_confidence=0.99)
     np.testing.assert_allclose(other["dnde_ul95"], sed["dnde_ul95"])
     assert np.all(other["dnde_ul"] > other["dnde_ul95"])
+
+
+def test_a_bin_that_is_masked_is_unknown():
+    roi = make_roi([source("centre", 0, 0)])
+    dataset = roi.datasets[0]
+    mask = np.ones(dataset.data_shape, dtype=bool)
+    mask[1] = False
+    dataset.mask_fit = dataset.counts.copy(data=mask)
+    sed = roi.sed("centre", free_pars="norm")
+    assert np.isnan(sed["norm"]).tolist() == [False, True, False]
+    assert sed["fit_quality"].tolist() == [3, 0, 3]
+    assert not sed["is_ul"][0]
+    sed.plot()
+    plt.close("all")
+    with pytest.raises(DataError, match=r"\[1\] aren't finite"):
+        _ = sed.castro
 
 
 def test_weights_of_bins():

@@ -296,6 +296,8 @@ def fit_norm(norms: Any, settings: dict[str, Any], i: int = 0) -> dict[str, Any]
     dict
         ``norm`` and the rest as in the columns of `SED`, ``stat``, ``success``.
     """
+    if not norms.sums[i] > 0:
+        return _unknown(norms, int(settings["npts"]))
     start = np.ones(norms.n_norms)
     best = norms.minimize(start)
     inner = coupled(norms, i, best)
@@ -327,6 +329,19 @@ def fit_norm(norms: Any, settings: dict[str, Any], i: int = 0) -> dict[str, Any]
         "success": best.success,
         "fit_quality": 3 if best.success and np.isfinite(ul95) else 0,
         "x": best.x,
+    }
+
+
+def _unknown(norms: Any, npts: int) -> dict[str, Any]:
+    """The result where the source has no counts, because all its bins are masked."""
+    keys = ("norm", "norm_err", "norm_errp", "norm_errn", "norm_ul95", "norm_ul", "ts", "loglike")
+    scans = {key: np.full(npts, np.nan) for key in ("norm_scan", "dloglike_scan")}
+    return {
+        **dict.fromkeys(keys, np.nan),
+        **scans,
+        "success": False,
+        "fit_quality": 0,
+        "x": np.ones(norms.n_norms),
     }
 
 
