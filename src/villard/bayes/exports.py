@@ -44,9 +44,11 @@ def to_inference_data(posterior: Posterior) -> Any:
         "sampler": posterior.sampler,
         "n_calls": posterior.n_calls,
     }
-    return arviz.from_dict(
-        posterior=data, sample_stats={"lp": likelihood}, posterior_attrs=attributes, attrs=attributes
-    )
+    stats = {"lp": likelihood}
+    if not hasattr(arviz, "InferenceData"):
+        # From version 1 on groups come in one dictionary.
+        return arviz.from_dict({"posterior": data, "sample_stats": stats}, attrs={"posterior": attributes})
+    return arviz.from_dict(posterior=data, sample_stats=stats, posterior_attrs=attributes, attrs=attributes)
 
 
 def plot_corner(
@@ -57,7 +59,7 @@ def plot_corner(
     **kwargs: Any,
 ) -> Figure:
     """Plot parameters against each other; see `Posterior.plot_corner`."""
-    corner = import_optional("corner", "corner")
+    corner = import_optional("corner", "bayes")
     names = list(names or posterior.names)
     columns = [posterior._column(name) for name in names]
     for name in (*(truths or {}), *(log_axes or ())):
