@@ -2,7 +2,8 @@ r"""Analytic responses of an instrument like the southern array of the CTAO, as 
 
 The formulas are ours: smooth functions with few constants, chosen such that they follow the published
 responses of the southern array ("Prod5", zenith distance 20 deg,
-https://doi.org/10.5281/zenodo.5499840) within a factor of 1.5 from 0.05 to 100 TeV and out to 3 deg. They
+https://doi.org/10.5281/zenodo.5499840) within a factor of 1.8, the background of 2, from 0.08 to 80 TeV and
+out to 2.5 deg. They
 are for demonstrations and tests, which need no files then, and not for science.
 """
 
@@ -39,8 +40,8 @@ _OFFSET_MAX = 6.0
 
 
 def _acceptance(energy: ArrayLike, offset: ArrayLike) -> Array:
-    """Return the loss of events at an offset (deg), 1 on axis: half at 3.5 deg (E / TeV)^0.1."""
-    half = 3.5 * np.asarray(energy) ** 0.1
+    """Return the loss of events at an offset (deg), 1 on axis: half at 3.6 deg (E / TeV)^0.07."""
+    half = 3.6 * np.asarray(energy) ** 0.07
     return np.asarray(1 / (1 + (np.asarray(offset) / half) ** 7))
 
 
@@ -53,7 +54,7 @@ def analytic_effective_area(energy_true: ArrayLike, offset: ArrayLike) -> Array:
 
     .. math:: A = 3.2\cdot 10^6 \,\frac{x}{1 + x}\,
         \frac{1}{1 + (0.055\,\mathrm{TeV} / E)^5}\,\frac{1}{1 + (\theta / \theta_h)^7}, \quad
-        x = E / 2.5\,\mathrm{TeV}, \quad \theta_h = 3.5^\circ (E / \mathrm{TeV})^{0.1}
+        x = E / 2.5\,\mathrm{TeV}, \quad \theta_h = 3.6^\circ (E / \mathrm{TeV})^{0.07}
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def analytic_psf_width(energy_true: ArrayLike, offset: ArrayLike) -> Array:
 def analytic_background(energy: ArrayLike, offset: ArrayLike) -> Array:
     r"""Return the rate of residual cosmic rays (s⁻¹ TeV⁻¹ sr⁻¹) at reconstructed energies.
 
-    .. math:: R = \left[130\,(E / \mathrm{TeV})^{-2.6} + 25\,(E / \mathrm{TeV})^{-1.4}\right]
+    .. math:: R = \left[125\,(E / \mathrm{TeV})^{-2.6} + 0.8\,(E / \mathrm{TeV})^{-1}\right]
         \frac{1}{1 + (0.055\,\mathrm{TeV} / E)^5}\,\frac{1}{1 + (\theta / \theta_h)^7}
 
     Parameters
@@ -107,7 +108,7 @@ def analytic_background(energy: ArrayLike, offset: ArrayLike) -> Array:
         Reconstructed energies (TeV) and offsets (deg), which broadcast.
     """
     value = np.asarray(energy, dtype=float)
-    rate = 130 * value**-2.6 + 25 * value**-1.4
+    rate = 125 * value**-2.6 + 0.8 / value
     return np.asarray(rate * _trigger(value) * _acceptance(value, offset))
 
 
