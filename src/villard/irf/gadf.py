@@ -171,8 +171,8 @@ def read_table(cls: type[T], hdulist: fits.HDUList, hdu: str | None, where: str)
     axes = read_axes(table, cls.required_axes, where)
     data = read_values(table, _CLASSES[cls.tag][3], axes, cls.default_unit, where)
     meta = read_meta(table)
-    if "HDUCLAS3" in table.header:
-        meta["HDUCLAS3"] = str(table.header["HDUCLAS3"]).strip().upper()
+    if str(table.header.get("HDUCLAS3", "")).strip().upper() == "POINT-LIKE":
+        meta["HDUCLAS3"] = "POINT-LIKE"
     try:
         return cls(axes, data, meta=meta)
     except (DataError, UnitsError) as error:
