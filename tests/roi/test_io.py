@@ -45,7 +45,7 @@ def test_a_written_region_is_read_as_it_was(fitted, caplog):
     roi, folder = fitted
     paths = roi.write_roi("fit1")
     names = {path.name for path in paths}
-    assert names == {"fit1.fits", "fit1.yaml", "fit1_roi.fits", "fit1_00.xml"}
+    assert names == {"fit1.fits", "fit1.yaml", "fit1_covariance.dat", "fit1_roi.fits", "fit1_00.xml"}
     assert all(path.parent == folder / "out" for path in paths)
     again = ROI.load_roi(folder / "out" / "fit1")
     same(roi, again)

@@ -212,6 +212,9 @@ def write_region(roi: Any, outfile: str | os.PathLike[str], overwrite: bool = Fa
     for dataset in roi.datasets:
         dataset.write(datasets[dataset.name], overwrite=overwrite)
     _write_models(roi, paths["models"], overwrite)
+    covariance = paths["models"].with_name(f"{stem.name}_covariance.dat")
+    if covariance.is_file():
+        paths["covariance"] = covariance
     written = [*paths.values(), *datasets.values(), *_write_xml(roi, xml, overwrite)]
     state = _state(roi, datasets)
     from astropy.io import fits

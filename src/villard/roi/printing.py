@@ -56,7 +56,9 @@ def format_roi(roi: Any) -> str:
         offset = _NO_OFFSET if source.is_diffuse else f"{source.offset:.3f}"
         model = source.model
         values = offset, f"{source['ts']:.2f}", f"{source['npred']:.1f}"
-        lines.append(_ROI % (_name(source), spatial_type(model)[:14], spectrum_type(model)[:14], *values))
+        spatial = spatial_type(model)
+        spatial = "PointSource" if spatial == "SkyDirFunction" else spatial
+        lines.append(_ROI % (_name(source), spatial[:14], spectrum_type(model)[:14], *values))
     return "\n".join(lines)
 
 
