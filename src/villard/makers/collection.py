@@ -115,10 +115,15 @@ class DatasetsMaker:
     def _empty(dataset: Any, made: Any) -> Any:
         """Return the empty dataset, of the class that the makers lead to."""
         if type(dataset) is type(made):
-            return dataset.copy(name=dataset.name)
-        if hasattr(type(made), "from_map_dataset"):
-            return type(made).from_map_dataset(dataset, 0, 0, dataset.counts.copy(), name=dataset.name)
-        return type(made).from_spectrum_dataset(dataset, 0, 0, dataset.counts.copy(), name=dataset.name)
+            empty = dataset.copy(name=dataset.name)
+        else:
+            cls, counts = type(made), dataset.counts.copy()
+            make = getattr(cls, "from_map_dataset", None) or cls.from_spectrum_dataset
+            empty = make(dataset, 0, 0, counts, name=dataset.name)
+        if empty.gti is None and made.gti is not None:
+            start = made.gti.time_ref
+            empty.gti = made.gti.select_time(start, start)
+        return empty
 
     def __repr__(self) -> str:
         return f"DatasetsMaker({', '.join(type(maker).__name__ for maker in self.makers)})"
