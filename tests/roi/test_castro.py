@@ -237,6 +237,26 @@ def test_limits_are_those_of_a_search_by_brute_force(targets, prior):
         assert brute(0.0) - best == pytest.approx(table["ts"][k], abs=1e-3)
 
 
+def test_targets_with_other_bins_are_stacked_too(targets):
+    """Numbers of bins and of values of the tables differ."""
+    other = make_castro(
+        [poisson(7, 5.0, 2.0), poisson(1, 2.0, 3.0)], (1, 30, 1000), SPECTRA[1], np.linspace(0, 9, 31)
+    )
+    mixed = CastroStack([targets[0], other], [0.0, 0.3], [0.2, 0.3])
+    norm = mixed.limits(SPECTRA)["norm_ul"]
+    for k, spectrum in enumerate(SPECTRA):
+        rise = mixed.profile(spectrum, [norm[k]])
+        assert rise[0] == pytest.approx(2.705543, abs=1e-4)
+    x = np.linspace(-1.5, 1.5, 3001)[:, None]
+    parts = zip(mixed.targets, mixed.predict(SPECTRA[0]), (0.2, 0.3), strict=True)
+    brute = [
+        [np.min(t.stat(n * 10**x * own).sum(axis=1) + (x[:, 0] / s) ** 2) for n in (0, norm[0])]
+        for t, own, s in parts
+    ]
+    at_zero, at_limit = np.sum(brute, axis=0)
+    assert at_limit - at_zero == pytest.approx(2.705543 - mixed.limits(SPECTRA)["ts"][0], abs=1e-3)
+
+
 def test_uncertain_factors_weaken_limits(targets):
     exact = CastroStack(targets).limits(SPECTRA)
     uncertain = CastroStack(targets, sigma=0.4).limits(SPECTRA)
