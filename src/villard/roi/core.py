@@ -23,6 +23,7 @@ from villard.roi.io import Files
 from villard.roi.lightcurve import LightCurves
 from villard.roi.localize import Localization
 from villard.roi.optimize import Optimizing
+from villard.roi.plots import Plots
 from villard.roi.printing import Printing
 from villard.roi.profiles import Profiles
 from villard.roi.sed import SEDs
@@ -54,6 +55,7 @@ class ROI(
     Localization,
     Extension,
     SourceFinding,
+    Plots,
     Simulation,
     Editing,
     Files,
