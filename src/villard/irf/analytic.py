@@ -85,7 +85,7 @@ def analytic_energy_resolution(energy_true: ArrayLike) -> tuple[Array, Array]:
 def analytic_psf_width(energy_true: ArrayLike, offset: ArrayLike) -> Array:
     r"""Return the width (deg) of the core of the point spread function.
 
-    .. math:: \sigma = (0.030\,(E / \mathrm{TeV})^{-0.5} + 0.013)\,(1 + 0.02\,\theta^2)
+    .. math:: \sigma = (0.026\,(E / \mathrm{TeV})^{-0.5} + 0.013)\,(1 + 0.02\,\theta^2)
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def analytic_psf_width(energy_true: ArrayLike, offset: ArrayLike) -> Array:
         True energies (TeV) and offsets θ (deg), which broadcast.
     """
     energy, theta = np.asarray(energy_true, dtype=float), np.asarray(offset, dtype=float)
-    return np.asarray((0.030 * energy**-0.5 + 0.013) * (1 + 0.02 * theta**2))
+    return np.asarray((0.026 * energy**-0.5 + 0.013) * (1 + 0.02 * theta**2))
 
 
 def analytic_background(energy: ArrayLike, offset: ArrayLike) -> Array:
