@@ -9,6 +9,8 @@ _EXPORTS = {
     "FluxPointsDataset": "flux_points",
     "MapDataset": "map",
     "MapDatasetOnOff": "map_onoff",
+    "SourceMapSpatialModel": "source_maps",
+    "SourceMaps": "source_maps",
     "SpectrumDataset": "spectrum",
     "SpectrumDatasetOnOff": "onoff",
 }

@@ -302,7 +302,7 @@ class FermiEnergyDispersion:
 
     @classmethod
     def read(cls, filename: str | os.PathLike[str], event_type: str) -> Self:
-        """Read a file such as ``edisp_P8R2_SOURCE_V6_FB.fits``; for parameters see `FermiEffectiveArea.read`."""
+        """Read a file such as ``edisp_P8R2_SOURCE_V6_FB.fits``; see `FermiEffectiveArea.read`."""
         where = str(filename)
         names = ["F", "S1", "K1", "BIAS", "BIAS2", "S2", "K2", "PINDEX1", "PINDEX2"]
         with open_fits(filename) as hdus:
