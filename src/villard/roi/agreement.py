@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _CONTINUED = 4.0
 
 
-def check_components(config: ROIConfig, settings: list[Mapping[str, Any]], datasets: Datasets) -> None:
+def check_components(config: ROIConfig, settings: Sequence[Mapping[str, Any]], datasets: Datasets) -> None:
     """Raise `ConfigError` if components count the same events, or regions that differ.
 
     Parameters

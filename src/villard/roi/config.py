@@ -424,7 +424,8 @@ def read_roi_config(config: str | os.PathLike[str] | Mapping[str, Any] | ROIConf
         path = make_path(config)
         where, folder = str(path), path.parent
         data = _read_yaml(path)
-    mistakes, told = [], []
+    mistakes: list[str] = []
+    told: list[str] = []
     data = _without_unused(data, "", mistakes, told)
     result = None
     try:

@@ -63,7 +63,7 @@ class Editing:
                 parameter.frozen = True
             norm_parameter(model).frozen = not free
         self._set_models([*self.models, model], {name: row})  # type: ignore[attr-defined]
-        return self[name]  # type: ignore[index,no-any-return]
+        return self[name]  # type: ignore[index]
 
     def add_sources_from_roi(
         self, names: Iterable[str], roi: Any, free: bool | None = None, **kwargs: Any

@@ -143,7 +143,8 @@ class Freeing:
 
     def get_free_param_vector(self) -> NDArray[np.bool_]:
         """Return which of `parameters` are free."""
-        return np.array([not p.frozen for p in self.parameters], dtype=bool)  # type: ignore[attr-defined]
+        free = [not p.frozen for p in self.parameters]  # type: ignore[attr-defined]
+        return np.array(free, dtype=np.bool_)
 
     def set_free_param_vector(self, free: Sequence[bool] | NDArray[np.bool_]) -> None:
         """Set which of `parameters` are free, locked ones included."""
@@ -226,7 +227,7 @@ def _of_all(sources: list[Source], pars: Any, every: bool) -> list[tuple[Source,
             except ParameterError as error:
                 missing.setdefault(name, error)
         found.append((source, own))
-    for name, error in missing.items():
+    for name, reason in missing.items():
         if name not in met:
-            raise error
+            raise reason
     return found

@@ -105,9 +105,10 @@ class Files:
         if params is not None:
             roi.load_parameters_from_yaml(params)
         if mask is not None:
-            for dataset in roi.datasets:
+            region: Any = roi
+            for dataset in region.datasets:
                 dataset.mask_fit = mask
-            roi.update_npred()  # type: ignore[attr-defined]
+            region.update_npred()
         return roi
 
     create = load_roi

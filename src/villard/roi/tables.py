@@ -206,8 +206,8 @@ def params_table(roi: Any) -> Table:
                     "all" if source.model.datasets_names is None else ",".join(source.model.datasets_names),
                 )
             )
-    names = ("source_name", "name", "gtlike_name", "group", "type", "value", "error", "scale", "min", "max")
-    names = (*names, "free", "locked", "unit", "component")
+    names = ["source_name", "name", "gtlike_name", "group", "type", "value", "error", "scale", "min", "max"]
+    names += ["free", "locked", "unit", "component"]
     table = Table(rows=rows, names=names)
     table.meta["EXTNAME"] = "PARAMS"
     return table
