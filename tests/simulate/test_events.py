@@ -23,8 +23,9 @@ from villard.modeling.models import (
     PowerLawSpectralModel,
     SkyModel,
     TemplateSpatialModel,
+    extend_template,
 )
-from villard.simulate import SimulatedEvents, simulate_events
+from villard.simulate import SimulatedEvents, expected_events, simulate_events
 
 POINTING = SkyCoord(0, 0, unit="deg", frame="galactic")
 BOUNDS = [0.2, 50] * u.TeV
@@ -178,6 +179,27 @@ def test_a_template_goes_on_as_a_power_law(observation, width):
     wanted = np.sum(per_offset * solid)
     assert wanted > 2000
     assert abs(len(events) - wanted) < 4 * np.sqrt(wanted) + 0.005 * wanted
+
+
+def test_extended_template(observation):
+    """With an index of its own; the template keeps its values where it has them."""
+    old = template(np.array([0.05, 0.1, 0.2, 0.4]), 1.8)
+    new = extend_template(old, 100 * u.TeV, index=2.7)
+    at = (0.3 * u.deg, 0.2 * u.deg)
+    assert new(*at, 0.3 * u.TeV).value == pytest.approx(old(*at, 0.3 * u.TeV).value)
+    ratio = new(*at, 40 * u.TeV) / new(*at, 4 * u.TeV)
+    assert ratio.to_value("") == pytest.approx(10**-2.7)
+    assert extend_template(old.map, 100 * u.TeV).meta["index"] == pytest.approx(1.8)
+    model = SkyModel(PowerLawNormSpectralModel(), new, name="diffuse")
+    numbers = [
+        expected_events(observation, model, bounds * u.TeV)["diffuse"]
+        for bounds in (np.array([1, 10]), np.array([10, 60]))
+    ]
+    assert 0.005 < numbers[1] / numbers[0] < 0.1
+    with pytest.raises(ModelError, match="above the last energy"):
+        extend_template(old, 0.1 * u.TeV)
+    with pytest.raises(ModelError, match="with the axis 'energy_true'"):
+        extend_template(Map.create(npix=3), 1 * u.TeV)
 
 
 def test_background_is_a_reconstructed_rate(observation):

@@ -71,6 +71,7 @@ _EXPORTS = {
     "DarkMatterDecaySpectralModel": "villard.astro.darkmatter.spectral",
     "PrimaryFlux": "villard.astro.darkmatter.spectral",
     "ScalarSingletSpectralModel": "villard.astro.darkmatter.singlet_spectral",
+    "extend_template": "extended_template",
     "DMProfile": "villard.astro.darkmatter.profiles",
     "HaloSpatialModel": "spatial.halo",
     "TemplateNPredModel": "npred_template",
