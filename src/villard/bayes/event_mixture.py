@@ -453,5 +453,7 @@ def _leaf(plan: LeafPlan, response: EventResponse, table: Array, kernels: list[A
         return SpectralLeaf(terms, response.edges, table[0], float(expected[0]), ORDER)
     if plan.grids:
         shape = tuple(len(g.values) for g in plan.grids.values())
-        return GridLeaf((table / expected[:, np.newaxis]).reshape(*shape, -1), plan.grids)
+        # In place: of many events the table is the largest thing there is.
+        table /= expected[:, np.newaxis]
+        return GridLeaf(table.reshape(*shape, -1), plan.grids)
     return FixedLeaf(table[0] / expected[0])

@@ -42,6 +42,8 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             log_dir=None if keep is None else str(keep.folder / "ultranest"),
             resume="resume",
         )
+        # Making the sampler has set it back.
+        sampler.logger.setLevel(logging.WARNING)
         if settings["slice_steps"]:
             steps = import_optional("ultranest.stepsampler", "ultranest")
             sampler.stepsampler = steps.SliceSampler(
