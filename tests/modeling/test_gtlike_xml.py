@@ -50,6 +50,8 @@ def sky_models(draw):
         value = draw(number) * (1e-9 if p.is_norm else 1)
         if p.name in ("index", "index_1", "index1", "index2"):
             value = draw(st.floats(-3, 5))
+        if p.name == "index_2":
+            value = draw(st.floats(0.1, 1.2))
         if p.name == "expfactor" and "4fgl" in tag:
             value *= 1e-6
         if tag in ("pl-2",) and p.name == "emax":
@@ -190,3 +192,20 @@ def test_extended_sources_of_the_fermi_archive(gammapy_data):
     assert len(models) == len(files) > 70
     kinds = {type(model.spatial_model).__name__ for model in models}
     assert kinds == {"DiskSpatialModel", "GaussianSpatialModel", "TemplateSpatialModel"}
+
+
+def test_dark_matter(tmp_path):
+    values = {"norm": 1.5e19, "sigmav": 3e-26, "mass": 120.0, "bratio": 0.7, "channel0": 4, "channel1": 3}
+    text = "".join(parameter(k, float(v), 1.0, -1e30, 1e30, int(k == "sigmav")) for k, v in values.items())
+    spectrum = f'<spectrum type="DMFitFunction" file="$(FERMI_DIR)/gammamc_dif.dat">{text}</spectrum>'
+    model = read_gtlike_xml(write(tmp_path / "a.xml", spectrum))[0]
+    assert spectrum_type(model) == "DMFitFunction"
+    assert model.spectral_model.channel == {"b": 0.7, "tau": pytest.approx(0.3)}
+    assert [p.name for p in model.spectral_model.parameters if not p.frozen] == ["sigmav"]
+    write_gtlike_xml([model], tmp_path / "b.xml")
+    again = read_gtlike_xml(tmp_path / "b.xml")[0]
+    assert {p.name: p.value for p in gtlike_parameters(again)} == pytest.approx(values)
+    np.testing.assert_allclose(again.spectral_model(ENERGY), model.spectral_model(ENERGY), rtol=1e-12)
+    bad = spectrum.replace('name="channel0" value="4.0"', 'name="channel0" value="99.0"')
+    with pytest.raises(ModelError, match="channel0 must be one of 1"):
+        read_gtlike_xml(write(tmp_path / "c.xml", bad))

@@ -91,7 +91,7 @@ class SourceCatalogObject2HWC(_SourceHWC):
         from villard.modeling.models import SkyModel
 
         if name in ("point", "extended"):
-            name, which = None, name
+            name, which = None, str(name)
         return SkyModel(self.spectral_model(which), self.spatial_model(which), name=name or self.name)
 
 

@@ -178,7 +178,7 @@ class SourceCatalogObjectHGPS(SourceCatalogObject):
         from villard.modeling.models import SkyModel
 
         if name in ("best", "pl", "ecpl"):
-            name, which = None, name
+            name, which = None, str(name)
         return SkyModel(self.spectral_model(which), self.spatial_model(), name=name or self.name)
 
     def components_models(self, which: str = "best", linked: bool = False) -> Models:
@@ -196,7 +196,7 @@ class SourceCatalogObjectHGPS(SourceCatalogObject):
         components = self.components
         if not components:
             return Models([self.sky_model(which=which)])
-        models = []
+        models: list[Any] = []
         for component, weight in zip(components, self._weights(), strict=True):
             spectrum = self.spectral_model(which)
             spectrum.amplitude.value *= weight

@@ -100,7 +100,7 @@ class SourceCatalogObject1LHAASO(SourceCatalogObject):
         from villard.modeling.models import PowerLawNormSpectralModel, SkyModel, TemplateSpatialModel
 
         if name in _WHICH:
-            name, which = None, name
+            name, which = None, str(name)
         self._check(which)
         name = name or self.name
         detectors = self.detectors

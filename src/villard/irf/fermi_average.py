@@ -121,15 +121,15 @@ class FermiResponse:
             If a file isn't there or lacks an event type.
         """
         kind = {"FRONT": "FB", "BACK": "FB"}.get(event_types[0], event_types[0][:-1])
-        parts = {}
-        for part, below, reader in (
-            ("aeff", "ea", FermiEffectiveArea),
-            ("psf", "psf", FermiPSF),
-            ("edisp", "edisp", FermiEnergyDispersion),
-        ):
-            path = _find(make_path(folder), below, f"{part}_{name}_{kind}.fits")
-            parts[part] = tuple(reader.read(path, event_type) for event_type in event_types)  # type: ignore[attr-defined]
-        return cls(**parts)
+        where = make_path(folder)
+        aeff = _find(where, "ea", f"aeff_{name}_{kind}.fits")
+        psf = _find(where, "psf", f"psf_{name}_{kind}.fits")
+        edisp = _find(where, "edisp", f"edisp_{name}_{kind}.fits")
+        return cls(
+            [FermiEffectiveArea.read(aeff, item) for item in event_types],
+            [FermiPSF.read(psf, item) for item in event_types],
+            [FermiEnergyDispersion.read(edisp, item) for item in event_types],
+        )
 
     def exposure(self, energy: Any, livetime: FermiLivetime, costh_bins: Any) -> u.Quantity:
         """Return the exposure in bins of the cosine.

@@ -112,8 +112,10 @@ def spatial_type(model: Any) -> str:
 
 def _spatial_names(model: Any) -> dict[str, Parameter]:
     spatial = getattr(model, "spatial_model", None)
+    if spatial is None:
+        return {}
     names = _SPATIAL.get(type(spatial).__name__, ("", {}))[1]
-    if spatial is not None and getattr(spatial, "frame", "icrs") == "galactic":
+    if getattr(spatial, "frame", "icrs") == "galactic":
         names = {{"RA": "GLON", "DEC": "GLAT"}.get(key, key): value for key, value in names.items()}
     return {name: spatial.parameters[ours] for name, ours in names.items()}
 
@@ -292,7 +294,8 @@ def gtlike_parameters(model: Any) -> list[GtlikeParameter]:
 
 def _converted(entry: Conversion, spectral: Any) -> GtlikeParameter:
     if entry.ours is None:
-        return GtlikeParameter(entry.name, entry.value, 0.0, math.nan, math.nan, False, None)
+        constant = entry.to_gtlike(spectral, math.nan)
+        return GtlikeParameter(entry.name, constant, 0.0, math.nan, math.nan, False, None)
     own = spectral.parameters[entry.ours]
     value = entry.to_gtlike(spectral, own.value)
     limits = [entry.to_gtlike(spectral, limit) for limit in (own.min, own.max)]
@@ -352,9 +355,10 @@ def set_gtlike_value(model: Any, name: str, value: float) -> None:
         raise ParameterError(f"{spectrum_type(model)} has no parameter {name!r}. {nearest(name, entries)}")
     entry = entries[name]
     if entry.ours is None:
-        if value != entry.value:
+        constant = entry.to_gtlike(spectral, math.nan)
+        if value != constant:
             raise ParameterError(
-                f"{type(spectral).__name__}: {name} is fixed to {entry.value:g}, found {value:g}"
+                f"{type(spectral).__name__}: {name} is fixed to {constant:g}, found {value:g}"
             )
         return
     spectral.parameters[entry.ours].value = entry.from_gtlike(spectral, value)

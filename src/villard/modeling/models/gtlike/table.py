@@ -25,7 +25,7 @@ class Conversion:
     name : str
         Name in gtlike.
     ours : str or None
-        Name of our parameter; `None` if our model has this one as the constant ``value``.
+        Name of our parameter; `None` if our model has this one as a constant: ``value``, or ``factor``.
     unit : str
         Unit in which gtlike takes the value (or its inverse).
     sign : int
@@ -53,7 +53,7 @@ class Conversion:
     def to_gtlike(self, model: Any, value: float) -> float:
         """Convert a value in our parameter's unit; limits may be NaN or infinite."""
         if self.ours is None:
-            return self.value
+            return self.value if self.factor is None else self.factor(model)
         parameter = model.parameters[self.ours]
         exponent = -1 if self.inverse else 1
         number = value * float(parameter.unit.to(u.Unit(self.unit) ** exponent))
@@ -129,6 +129,21 @@ def _sign_of_break(model: Any) -> float:
 
 def _b(model: Any) -> float:
     return _number(model, "index_2") if "index_2" in model.parameters.names else 1.0
+
+
+def _mixture(position: int) -> Callable[[Any], float]:
+    """Branching ratio (0) and channels (1, 2) of an annihilation."""
+
+    def value(model: Any) -> float:
+        from villard.modeling.models.gtlike.dark_matter import channel_mix
+
+        return float(channel_mix(model)[position])
+
+    return value
+
+
+def _jfactor(model: Any) -> float:
+    return float(model.jfactor.to_value("GeV2 cm-5"))
 
 
 def _scale(name: str = "Scale", ours: str = "reference") -> Conversion:
@@ -364,6 +379,22 @@ SPECTRA: tuple[Spectrum, ...] = (
         (_prefactor(unit="cm-2 s-1"), _scale("Mean", "mean"), _scale("Sigma", "sigma")),
         "Prefactor",
         ("Mean", "Sigma"),
+    ),
+    Spectrum(
+        "DMFitFunction",
+        "DarkMatterAnnihilationSpectralModel",
+        (
+            Conversion("norm", None, factor=_jfactor),
+            Conversion("sigmav", "sigmav", "cm3 s-1", factor=lambda model: _number(model, "scale")),
+            Conversion("mass", "mass", "GeV"),
+            Conversion("bratio", None, factor=_mixture(0)),
+            Conversion("channel0", None, factor=_mixture(1)),
+            Conversion("channel1", None, factor=_mixture(2)),
+        ),
+        "sigmav",
+        ("mass",),
+        ("mass",),
+        read=False,
     ),
     Spectrum(
         "ConstantValue",

@@ -132,7 +132,9 @@ def _sky_model(name: str, element: Any, folders: list[Path]) -> SkyModel:
     model = build_spatial(spatial_type, _settings(spatial), _file(spatial, folders))
     factor = spatial_type == "MapCubeFunction"
     kind = spectrum.get("type", "")
-    spectral = build_spectrum(kind, _settings(spectrum), _file(spectrum, folders), factor)
+    # The table of photon spectra of gtlike isn't needed.
+    file = None if kind == "DMFitFunction" else _file(spectrum, folders)
+    spectral = build_spectrum(kind, _settings(spectrum), file, factor)
     apply_irf = {"edisp": spectrum.get("apply_edisp", "true").strip().lower() not in ("false", "0", "no")}
     if spatial_type == "ConstantValue":
         # The PSF leaves it as it is.

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from villard.exceptions import ModelError
+from villard.modeling.models.gtlike.dark_matter import TABLE
 from villard.modeling.models.gtlike.names import GtlikeParameter, gtlike_parameters, resolve, spatial_type
 from villard.utils.io import atomic_write, check_overwrite
 
@@ -89,6 +90,8 @@ def _spectrum(model: Any, where: str) -> Any:
         element.set("apply_edisp", "false")
     if spectrum.type == "FileFunction":
         element.set("file", _spectrum_file(model.spectral_model, where))
+    if spectrum.type == "DMFitFunction":
+        element.set("file", TABLE)
     for parameter in gtlike_parameters(model):
         _parameter(element, parameter, _kind(parameter.name, spectrum.norm))
     return element
@@ -118,6 +121,8 @@ def _parameter(element: Any, parameter: GtlikeParameter, kind: str) -> None:
     scale = _scale(parameter.name, value, kind)
     low, high = sorted(bound * math.copysign(1, scale) for bound in _WIDE[kind])
     low, high = low * abs(scale), high * abs(scale)
+    if parameter.parameter is None and kind == "other":
+        low, high = min(value, 0.0), max(10 * value, 1.0)
     bounds = [
         own if math.isfinite(own) else wide
         for own, wide in ((parameter.min, min(low, value)), (parameter.max, max(high, value)))
@@ -177,5 +182,5 @@ def _centre(element: Any, spatial: Any) -> None:
 
 
 def _fixed(element: Any, name: str, value: float, low: float, high: float, free: bool = False) -> None:
-    attributes = {"value": repr(value), "scale": "1.0", "min": repr(low), "max": repr(high)}
-    ElementTree.SubElement(element, "parameter", name=name, **attributes, free="1" if free else "0")
+    attributes = {"name": name, "value": repr(value), "scale": "1.0", "min": repr(low), "max": repr(high)}
+    ElementTree.SubElement(element, "parameter", {**attributes, "free": "1" if free else "0"})
