@@ -3,13 +3,15 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
+from astropy.time import Time
 from scipy.integrate import trapezoid
 from scipy.stats import kstest, norm
 
 from villard.data import EventList, Observation
 from villard.exceptions import DataError, ModelError
-from villard.irf import make_analytic_irfs
+from villard.irf import Background3D, make_analytic_irfs
+from villard.irf.fov import field_of_view
 from villard.maps import Map, MapAxis
 from villard.modeling.models import (
     ConstantSpatialModel,
@@ -230,6 +232,29 @@ def test_background_is_a_reconstructed_rate(observation):
     wanted = np.array([np.sum((rate[k] * solid)[(theta >= a) & (theta < a + 1)]) for a in range(3)])
     wanted *= profile.sum() / wanted.sum()
     assert np.all(np.abs(profile - wanted) < 4.5 * np.sqrt(wanted))
+
+
+@pytest.mark.parametrize("alignment", ["RADEC", "REVERSE_LON_RADEC", "ALTAZ"])
+def test_orientation_of_the_background(observation, alignment):
+    """Rates that are high on one side of the field of view give events there, whatever it is parallel to."""
+    table = observation.bkg
+    lon = table.axes["fov_lon"].center.value[:, None]
+    bkg = Background3D(table.axes, table.data * (lon > 0), table.unit, meta={"FOVALIGN": alignment})
+    site = EarthLocation.from_geodetic(-70.3, -24.6, 2100)
+    irfs = {"aeff": observation.aeff, "bkg": bkg}
+    start = Time("2027-07-01T02:00:00")
+    other = Observation.create(POINTING, 20 * u.min, irfs, reference_time=start, location=site)
+    events = simulate_events(other, IRFBackground(), 1, {"irf-background": 2000}, BOUNDS, 4 * u.deg)
+    frame = None
+    if alignment == "ALTAZ":
+        frame = AltAz(obstime=other.tmid, location=site)
+    fov_lon, _ = field_of_view(events.radec, POINTING.icrs, frame)
+    sign = -1 if alignment == "REVERSE_LON_RADEC" else 1
+    # The field of view turns by a few degrees in twenty minutes.
+    assert np.mean(sign * fov_lon.value > 0) > (0.97 if alignment == "ALTAZ" else 0.995)
+    bkg.meta["FOVALIGN"] = "SOMEHOW"
+    with pytest.raises(DataError, match="aligned with 'SOMEHOW'"):
+        simulate_events(other, IRFBackground(), 1)
 
 
 def test_norm_of_the_background(observation):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import DataError, ModelError
+from villard.irf.fov import observation_frames
 from villard.simulate.event_draws import EnergyDensity, draw_index
 from villard.simulate.event_field import FieldOfView, axes_at, rotation
 
@@ -49,7 +50,7 @@ class BackgroundSampler:
             raise DataError(
                 f"Simulated events of {model.name!r}: the observation has no table of background rates (bkg)"
             )
-        self._turn = _turn(observation, self._bkg, field)
+        self._turns = _turns(observation, self._bkg, field)
         self._energy = _nodes(self._bkg, field.energy_bounds)
         self._npix = [int(np.clip(np.ceil(w / _BIN), 8, _MAX_PIXELS)) for w in field.width]
         # Pixels of equal steps of longitude and of the sine of latitude have equal solid angles.
@@ -84,14 +85,16 @@ class BackgroundSampler:
             Directions, shape (n, 3).
         """
         coords: dict[str, Any] = {"energy": energy * u.TeV}
-        if "offset" in self._bkg.required_axes:
-            coords["offset"] = self.field.offset(vectors) * u.deg
-        else:
-            x, y, z = (vectors @ self._turn.T).T
-            coords["fov_lon"] = np.degrees(np.arctan2(y, x)) * u.deg
-            coords["fov_lat"] = np.degrees(np.arctan2(z, np.hypot(x, y))) * u.deg
-        rate = self._bkg.evaluate(**coords).to_value("s-1 TeV-1 sr-1")
-        return np.asarray(rate * self._factor(energy, vectors))
+        total: Any = 0.0
+        for turn in self._turns:
+            if turn is None:
+                coords["offset"] = self.field.offset(vectors) * u.deg
+            else:
+                x, y, z = (vectors @ turn.T).T
+                coords["fov_lon"] = np.degrees(np.arctan2(y, x)) * u.deg
+                coords["fov_lat"] = np.degrees(np.arctan2(z, np.hypot(x, y))) * u.deg
+            total = total + self._bkg.evaluate(**coords).to_value("s-1 TeV-1 sr-1")
+        return np.asarray(total / len(self._turns) * self._factor(energy, vectors))
 
     def _factor(self, energy: Array, vectors: Array) -> Array:
         from astropy.coordinates import SkyCoord
@@ -149,39 +152,38 @@ def _nodes(bkg: Any, bounds: tuple[float, float]) -> Array:
     return np.concatenate([*parts, [high]])
 
 
-def _turn(observation: Any, bkg: Any, field: FieldOfView) -> Array:
-    """Return the matrix that turns local vectors into those along the axes of a table, shape (3, 3)."""
+def _turns(observation: Any, bkg: Any, field: FieldOfView) -> list[Array | None]:
+    """Return matrices that turn local vectors into those along the axes of a table, each shape (3, 3).
+
+    They are several for a field of view that turns in the course of the observation; `None` stands for a
+    table of offsets.
+    """
     if "offset" in bkg.required_axes:
-        return np.eye(3)
-    if bkg.fov_alignment == "RADEC":
-        other = field.center.icrs
-        return np.asarray(axes_at(other) @ rotation(field.frame, "icrs") @ field.axes.T)
-    if bkg.fov_alignment == "ALTAZ":
-        return _turn_altaz(observation, field)
+        return [None]
+    alignment = bkg.fov_alignment
+    if alignment == "ALTAZ":
+        start, stop = observation.tstart, observation.tstop
+        frames = observation_frames(field.center, start, stop, observation.location)
+        return [_turn_altaz(frame, field) for frame in frames]
+    if alignment in ("RADEC", "REVERSE_LON_RADEC"):
+        turn = axes_at(field.center.icrs) @ rotation(field.frame, "icrs") @ field.axes.T
+        return [np.diag([1.0, 1.0 if alignment == "RADEC" else -1.0, 1.0]) @ turn]
     raise DataError(
-        f"Simulated events: coordinates of the background's field of view are aligned with "
-        f"{bkg.fov_alignment!r}, expected RADEC or ALTAZ"
+        f"Simulated events: coordinates of the background's field of view are aligned with {alignment!r}, "
+        "expected RADEC, REVERSE_LON_RADEC or ALTAZ"
     )
 
 
-def _turn_altaz(observation: Any, field: FieldOfView) -> Array:
-    """Return the same for axes along altitude and azimuth, as they are at half time."""
-    from astropy.coordinates import AltAz, SkyCoord
+def _turn_altaz(frame: Any, field: FieldOfView) -> Array:
+    """Return the matrix for axes along azimuth and altitude in a frame."""
+    from astropy.coordinates import SkyCoord
 
-    location = getattr(observation, "location", None)
-    if location is None:
-        raise DataError(
-            "Simulated events: the table of background rates has coordinates in the altazimuth system "
-            "(FOVALIGN = ALTAZ), and the location of the telescope isn't known"
-        )
-    frame = AltAz(obstime=observation.tmid, location=location)
     # Refraction and aberration shift all directions of the field of view alike.
     step = 0.1
     lon, lat = field.to_frame(field.from_local([0, step, 0], [0, 0, step]), field.frame)
     altaz = SkyCoord(lon, lat, unit="deg", frame=field.frame).transform_to(frame)
     east, north = (altaz[0].position_angle(altaz[i]).rad for i in (1, 2))
     # Position angles in the altazimuth system, from the zenith towards rising azimuth.
-    rows = [[np.sin(east), np.cos(east)], [np.sin(north), np.cos(north)]]
     turn = np.eye(3)
-    turn[1:, 1:] = np.array(rows).T
+    turn[1:, 1:] = [[np.sin(east), np.sin(north)], [np.cos(east), np.cos(north)]]
     return turn
