@@ -216,17 +216,18 @@ def _ellipses(refit: Refit, spatial: Any, center: SkyCoord, largest: float) -> d
         return value
 
     guess = position_covariance(refit, columns, scale * stretch)
-    ellipses = {}
+    ellipses: dict[str, Array] = {}
     for key, level in LEVELS.items():
-        ellipses[key] = contour_ellipse(rise, ellipses.get("68", guess), level, 3 * largest)
-        if ellipses[key] is None:
+        found = contour_ellipse(rise, ellipses.get("68", guess), level, 3 * largest)
+        if found is None:
             log.warning(
                 "localize: the %s %% contour of the position isn't closed within %g deg of the maximum; its "
                 "radius is that of a normal distribution",
                 key,
                 3 * largest,
             )
-            ellipses[key] = guess if key == "68" else ellipses["68"]
+            found = guess if key == "68" else ellipses["68"]
+        ellipses[key] = found
     radii = {
         key: float(np.sqrt(level) * np.linalg.det(ellipses[key]) ** 0.25) for key, level in LEVELS.items()
     }

@@ -158,7 +158,9 @@ def _extent(axes: Any, geom: Any, source: Any, x: float, y: float, color: str) -
     ]
     if sizes:
         radius = sizes[0] / float(geom.pixel_scales.to_value("deg").mean())
-        axes.add_patch(Circle((x, y), radius, fill=False, color=color, lw=0.8, ls="--", alpha=0.8))
+        circle = Circle((x, y), radius, fill=False, color=color, lw=0.8, ls="--", alpha=0.8)
+        circle.set_in_layout(False)
+        axes.add_patch(circle)
 
 
 def _label(
@@ -182,7 +184,9 @@ def _label(
             if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
                 continue
             at = box[0] if align == "left" else box[2]
-            axes.text(at, y + dy, name, color=color, fontsize=7, ha=align, va="center", clip_on=True)
+            text = axes.text(at, y + dy, name, color=color, fontsize=7, ha=align, va="center", clip_on=True)
+            # One that is clipped needs no room.
+            text.set_in_layout(False)
             taken.append(box)
             return
 

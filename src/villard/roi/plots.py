@@ -95,8 +95,8 @@ def _make_plots(roi: Any, prefix: str, model: Any, config: dict[str, Any]) -> li
     written = []
     top = float(np.nanmax(images["counts"].data))
     for key, image in images.items():
-        limits = {} if key == "residual" else {"vmax": top}
-        figure = draw_map(roi, image, titles[key], config, signed=key == "residual", **limits)
+        signed = key == "residual"
+        figure = draw_map(roi, image, titles[key], config, signed=signed, vmax=None if signed else top)
         written.append(save(figure, paths[key], config["overwrite"]))
     written.append(save(draw_spectrum(roi, model, config["figsize"]), spectrum, config["overwrite"]))
     for name in [config["sed"]] if isinstance(config["sed"], str) else config["sed"] or []:
@@ -127,7 +127,7 @@ def _images(roi: Any, model: Any, loge_bounds: Any) -> dict[str, Any]:
     geom = roi.geom.to_image()
     if any(data.geom.to_image() != geom for data in inputs):
         raise ConfigError("make_plots: the components have different pixels, they can't be added up")
-    bins = [slice(None)] * len(inputs) if chosen is None else chosen
+    bins: list[Any] = [slice(None)] * len(inputs) if chosen is None else list(chosen)
     counts = [data.cube("counts")[part] for data, part in zip(inputs, bins, strict=True)]
     if model is None:
         npred = [data.npred[part] for data, part in zip(inputs, bins, strict=True)]
@@ -216,7 +216,12 @@ def plot_psmap(roi: Any, result: dict[str, Any], prefix: str = "", overwrite: bo
 def plot_localization(roi: Any, result: dict[str, Any], prefix: str = "", overwrite: bool = False) -> Path:
     """Plot the TS around a source with its error ellipses; parameters are those of `plot_tsmap`."""
     config, path = _style(roi, prefix, f"{result['name']}_localize", overwrite)
-    figure = draw_map(roi, result["tsmap"], f"TS of {result['name']}", config)
+    # The ellipse, and a few pixels around it.
+    scale = float(result["tsmap"].geom.pixel_scales.to_value("deg").max())
+    image = result["tsmap"].cutout(
+        result["skydir"], width=max(12 * result["pos_r99"], 6 * scale), mode="trim"
+    )
+    figure = draw_map(roi, image, f"TS of {result['name']}", config)
     _ellipses(figure, result)
     return save(figure, path, overwrite)
 
@@ -237,11 +242,6 @@ def _ellipses(figure: Figure, result: dict[str, Any]) -> None:
         result["ra_preloc"], result["dec_preloc"], "x", color="cyan", transform=transform, label="before"
     )
     axes.legend(loc="upper right", fontsize=8)
-    # The ellipse, and a few pixels around it.
-    geom = result["tsmap"].geom
-    x, y = (float(np.squeeze(v)) for v in geom.skydir_to_pix(result["skydir"]))
-    half = max(6 * result["pos_r99"] / float(geom.pixel_scales.to_value("deg").min()), 3.0)
-    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
 
 
 def plot_extension(roi: Any, result: dict[str, Any], prefix: str = "", overwrite: bool = False) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def contour_ellipse(
     points = []
     for angle in np.arange(_N_DIRECTIONS) * 2 * np.pi / _N_DIRECTIONS:
         direction = vectors @ (np.sqrt(level * values) * np.array([np.cos(angle), np.sin(angle)]))
-        factor = _crossing(lambda t, d=direction: rise(t * d), level, largest / np.hypot(*direction), tol)
+        along = partial(_along, rise, direction)
+        factor = _crossing(along, level, largest / np.hypot(*direction), tol)
         if factor is None:
             return None
         points.append(factor * direction)
@@ -65,7 +67,11 @@ def contour_ellipse(
     matrix = np.array([[quadratic[0], quadratic[1]], [quadratic[1], quadratic[2]]]) * level
     if np.linalg.eigvalsh(matrix)[0] <= 0:
         return None
-    return np.linalg.inv(matrix)
+    return np.asarray(np.linalg.inv(matrix))
+
+
+def _along(function: Callable[[Array], float], direction: Array, t: float) -> float:
+    return function(t * direction)
 
 
 def _crossing(function: Callable[[float], float], level: float, largest: float, tol: float) -> float | None:

@@ -95,8 +95,8 @@ def _cubes(datasets: Any) -> tuple[Array, Array, Array | None]:
             raise DataError(
                 f"psmap: dataset {data.name!r} has other bins than {inputs[0].name!r}, they can't be added up"
             )
-    counts = sum(data.cube("counts") for data in inputs)
-    npred = sum(data.npred for data in inputs)
+    counts = np.sum([data.cube("counts") for data in inputs], axis=0)
+    npred = np.sum([data.npred for data in inputs], axis=0)
     maps = [getattr(dataset, "weights", None) for dataset in datasets]
     if all(weights is None for weights in maps):
         return counts, npred, None

@@ -128,6 +128,9 @@ class Refit:
         self.theta: Array = likelihood.theta
         self.stat = float(likelihood.stat())
         self.success = False
+        self.message = ""
+        self._hessian_at: Array | None = None
+        self._hessian: Array = np.zeros((0, 0))
 
     @property
     def loglike(self) -> float:
@@ -196,9 +199,9 @@ class Refit:
     @property
     def hessian(self) -> Array:
         """Exact Hessian of -2 ln L at the last maximum."""
-        if getattr(self, "_hessian_at", None) is None or not np.array_equal(self._hessian_at, self.theta):
+        if self._hessian_at is None or not np.array_equal(self._hessian_at, self.theta):
             self._hessian_at = self.theta.copy()
-            self._hessian: Array = self.likelihood.hessian(self.theta)
+            self._hessian = self.likelihood.hessian(self.theta)
         return self._hessian
 
     def errors(self) -> dict[int, float]:

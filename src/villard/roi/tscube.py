@@ -118,7 +118,7 @@ def _run(roi: Any, datasets: Any, source: Any, config: dict[str, Any]) -> dict[s
     scans = {key: np.full((points, n_energy, *shape), np.nan) for key in ("norm_scan", "dloglike_scan")}
     seen = np.any([c.data.mask.any(axis=0) for c in components], axis=0)
     sums = _sums(components)
-    total = sum(own.sum(axis=0) for own in sums)
+    total = np.sum([own.sum(axis=0) for own in sums], axis=0)
     usable = np.flatnonzero((seen & (total > 0)).ravel())
     with ProgressBar(len(usable), "TS cube") as bar:
         for pixels in _chunks(usable):
@@ -128,7 +128,7 @@ def _run(roi: Any, datasets: Any, source: Any, config: dict[str, Any]) -> dict[s
             images["ts"][y, x], images["norm"][y, x] = fit.ts, fit.norm
             images["norm_err"][y, x], images["npred"][y, x] = fit.error, fit.norm * bins.total
             if with_sed:
-                per_energy = sum(own[:, y, x] for own in sums).T
+                per_energy = np.sum([own[:, y, x] for own in sums], axis=0).T
                 sed = fit_bins(scan, bins, fit, per_energy, n_energy, points, float(config["norm_sigma"]))
                 for key, cube in cubes.items():
                     cube[:, y, x] = sed[key].T
@@ -236,7 +236,9 @@ def _pixel_bins(
     components: list[_Component], y: NDArray[np.intp], x: NDArray[np.intp], total: Array
 ) -> PixelBins:
     """Return the counts of the test source at some pixels in the bins that have counts."""
-    parts, used = [], []
+    parts: list[Array] = []
+    used: list[NDArray[np.intp]] = []
+    first = 0
     for component in components:
         kernels, coefficients = component.basis.kernels, component.basis.coefficients
         h, w = kernels.shape[2] // 2, kernels.shape[3] // 2
@@ -251,7 +253,8 @@ def _pixel_bins(
         for kernel, coefficient in zip(kernels, coefficients, strict=True):
             own += coefficient[y, x, np.newaxis] * kernel[component.energy[index], dy, dx]
         parts.append(np.where(inside, np.maximum(own, 0.0), 0.0))
-        used.append(index + sum(len(c.rows) for c in components[: len(used)]))
+        used.append(index + first)
+        first += len(component.rows)
     return PixelBins(np.concatenate(parts, axis=1), np.concatenate(used), total)
 
 
