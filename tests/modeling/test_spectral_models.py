@@ -71,6 +71,14 @@ MAKE = {
         expfactor=1e-5, index_2=0.7
     ),
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel": lambda: models.SuperExpCutoffPowerLaw4FGLDR3SpectralModel(),
+    "SuperExpCutoffPowerLawSpectralModel": lambda: models.SuperExpCutoffPowerLawSpectralModel(index_2=0.8),
+    "SuperExpCutoffPowerLaw2SpectralModel": lambda: models.SuperExpCutoffPowerLaw2SpectralModel(
+        expfactor=1e-5
+    ),
+    "SuperExpCutoffPowerLaw3SpectralModel": lambda: models.SuperExpCutoffPowerLaw3SpectralModel(),
+    "EBLCutoffPowerLawSpectralModel": lambda: models.EBLCutoffPowerLawSpectralModel(
+        ebreak="0.77 TeV", p2=0.1, p3=0.05
+    ),
     "GaussianSpectralModel": lambda: models.GaussianSpectralModel(mean="1.3 TeV", sigma="0.7 TeV"),
     "TemplateSpectralModel": lambda: models.TemplateSpectralModel(
         [0.1, 1.1, 20] * u.TeV, [1, 0.5, 0.01] * u.Unit("cm-2 s-1 TeV-1")
