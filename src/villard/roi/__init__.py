@@ -3,8 +3,11 @@
 from villard.utils.lazy import lazy_exports
 
 _EXPORTS = {
+    "LightCurve": "lightcurve_result",
     "ROI": "core",
+    "SED": "sed_result",
     "Source": "source",
+    "calc_ts_var": "lightcurve_fit",
 }
 
 __all__ = list(_EXPORTS)
