@@ -110,6 +110,25 @@ class LightCurves:
         `LightCurve`
             ``len(lc)`` bins; ``lc["flux"]``, ``lc["ts"]``, … are its columns, ``lc["ts_var"]`` the test
             statistic of variability.
+
+        Examples
+        --------
+        >>> from villard.datasets import MapDataset
+        >>> from villard.maps import MapAxis, WcsGeom, WcsNDMap
+        >>> from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+        >>> from villard.roi import ROI
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
+        >>> geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, npix=(5, 5), axes=[axis])
+        >>> exposure = WcsNDMap(geom.as_energy_true(), data=np.full(geom.data_shape, 1e14), unit="cm2 s")
+        >>> background = WcsNDMap(geom, data=np.ones(geom.data_shape))
+        >>> dataset = MapDataset(exposure=exposure, background=background, name="cube")
+        >>> place = PointSpatialModel(lon_0="0 deg", lat_0="0 deg", frame="galactic")
+        >>> dataset.models = [SkyModel(PowerLawSpectralModel(index=2), place, name="source")]
+        >>> dataset.counts = dataset.npred()
+        >>> roi = ROI(dataset)
+        >>> lc = roi.lightcurve("source", [dataset, dataset])
+        >>> lc["norm"].round(4).tolist(), round(lc["ts_var"], 6)
+        ([1.0, 1.0], 0.0)
         """
         inputs = {"bins": bins, "events": events, "prefix": prefix, "outfile": outfile, "executor": executor}
         return run_lightcurve(self, name, inputs, kwargs)

@@ -95,6 +95,25 @@ class SEDs:
         -------
         `SED`
             ``len(sed)`` bins; ``sed["norm"]``, ``sed["e2dnde_ul95"]``, … are its columns, see `SED`.
+
+        Examples
+        --------
+        >>> from villard.datasets import MapDataset
+        >>> from villard.maps import MapAxis, WcsGeom, WcsNDMap
+        >>> from villard.modeling.models import PointSpatialModel, PowerLawSpectralModel, SkyModel
+        >>> from villard.roi import ROI
+        >>> axis = MapAxis.from_energy_bounds("1 TeV", "10 TeV", nbin=2)
+        >>> geom = WcsGeom.create(skydir=(0, 0), frame="galactic", binsz=0.1, npix=(5, 5), axes=[axis])
+        >>> exposure = WcsNDMap(geom.as_energy_true(), data=np.full(geom.data_shape, 1e14), unit="cm2 s")
+        >>> background = WcsNDMap(geom, data=np.ones(geom.data_shape))
+        >>> dataset = MapDataset(exposure=exposure, background=background, name="cube")
+        >>> place = PointSpatialModel(lon_0="0 deg", lat_0="0 deg", frame="galactic")
+        >>> dataset.models = [SkyModel(PowerLawSpectralModel(index=2), place, name="source")]
+        >>> dataset.counts = dataset.npred()
+        >>> roi = ROI(dataset)
+        >>> sed = roi.sed("source", free_pars="norm")
+        >>> len(sed), sed["norm"].round(4).tolist()
+        (2, [1.0, 1.0])
         """
         return run_sed(self, name, loge_bins, prefix, outfile, kwargs)
 
