@@ -209,3 +209,23 @@ def test_dark_matter(tmp_path):
     bad = spectrum.replace('name="channel0" value="4.0"', 'name="channel0" value="99.0"')
     with pytest.raises(ModelError, match="channel0 must be one of 1"):
         read_gtlike_xml(write(tmp_path / "c.xml", bad))
+
+
+def test_galactic_cube(gammapy_data, tmp_path):
+    """A cube of fluxes is scaled by a spectrum without unit."""
+    name = f"{gammapy_data}/fermi-gc/gll_iem_v07_gc.fits.gz"
+    text = parameter("Prefactor", 1.1, 1.0, 0.1, 10.0) + parameter("Index", 0.0, -1.0, -1.0, 1.0, 0)
+    spectrum = f'<spectrum type="PowerLaw">{text}{parameter("Scale", 1e3, free=0)}</spectrum>'
+    norm = parameter("Normalization", 1.0, 1.0, 0.0, 1e3, 0)
+    spatial = f'<spatialModel type="MapCubeFunction" file="{name}">{norm}</spatialModel>'
+    model = read_gtlike_xml(write(tmp_path / "a.xml", spectrum, spatial))[0]
+    assert model.spectral_model.norm.value == 1.1
+    assert (model.spectral_model.tilt.value, model.spectral_model.tilt.frozen) == (0, True)
+    assert not model.spatial_model.normalize
+    write_gtlike_xml([model], tmp_path / "b.xml")
+    again = read_gtlike_xml(tmp_path / "b.xml")[0]
+    place = (*model.spatial_model.position_lonlat * u.deg, 10 * u.GeV)
+    assert again.evaluate(*place) == model.evaluate(*place)
+    bad = spatial.replace('value="1.0"', 'value="2.0"')
+    with pytest.raises(ModelError, match="Normalization = 2: expected 1, fixed"):
+        read_gtlike_xml(write(tmp_path / "c.xml", spectrum, bad))
