@@ -107,7 +107,7 @@ class MapDatasetMaker(Maker):
         if observation.aeff is None:
             return None
         exposure = self.make_exposure(geom.to_image().to_cube([geom.axes["energy_true"]]), observation)
-        return exposure.copy(geom=geom.squash(name), data=exposure.data[:, np.newaxis])
+        return exposure.copy(geom=geom.squash(name), data=exposure.data[:, np.newaxis], meta={})
 
     def run(self, dataset: MapDataset, observation: Observation | None = None) -> Any:
         """Return the dataset of an observation, in the geometry of another (empty) one.

@@ -1,0 +1,75 @@
+"""The Crab nebula in four public runs of H.E.S.S.: without bins, in a cube, and with off regions."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+
+from villard.data import DataStore
+from villard.datasets import Datasets, EventDataset, MapDataset, SpectrumDataset
+from villard.makers import MapDatasetMaker, ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker
+from villard.maps import MapAxis, RegionGeom, WcsGeom, WcsNDMap
+from villard.modeling import Fit
+from villard.modeling.models import (
+    FoVBackgroundModel,
+    LogParabolaSpectralModel,
+    PointSpatialModel,
+    SkyModel,
+)
+
+CRAB = SkyCoord(83.6333, 22.0144, unit="deg")
+ENERGY = MapAxis.from_energy_bounds("0.9 TeV", "50 TeV", nbin=18)
+TRUE = MapAxis.from_energy_bounds("0.2 TeV", "100 TeV", nbin=40, name="energy_true")
+GEOM = WcsGeom.create(skydir=CRAB, binsz=0.01, width=1.0, proj="TAN", axes=[ENERGY])
+
+
+def make_model(spatial=True):
+    spectrum = LogParabolaSpectralModel(
+        amplitude=4e-11 * u.Unit("cm-2 s-1 TeV-1"), reference=1 * u.TeV, alpha=2.2, beta=0.2
+    )
+    position = PointSpatialModel(lon_0=CRAB.ra, lat_0=CRAB.dec, frame="icrs")
+    return SkyModel(spectrum, position if spatial else None, name="crab")
+
+
+@pytest.fixture(scope="module")
+def observations(gammapy_data):
+    store = DataStore.from_dir(gammapy_data / "hess-dl3-dr1")
+    return store.get_observations([23523, 23526, 23559, 23592])
+
+
+def fit(datasets, model):
+    for dataset in datasets:
+        dataset.models = [model]
+        if isinstance(dataset, MapDataset):
+            dataset.models = [model, FoVBackgroundModel(dataset_name=dataset.name)]
+    result = Fit().run(Datasets(datasets))
+    assert result.success
+    return {p.name: (p.value, p.error) for p in model.parameters.free_parameters}
+
+
+def test_three_likelihoods_agree(observations):
+    events, cubes, spectra = [], [], []
+    image = WcsGeom.create(skydir=CRAB, binsz=0.02, width=5, proj="TAN")
+    mask = WcsNDMap(image, data=image.separation(CRAB).deg > 0.3)
+    region = RegionGeom.create("icrs;circle(83.6333, 22.0144, 0.11)", axes=[ENERGY])
+    for observation in observations:
+        name = str(observation.obs_id)
+        events.append(EventDataset.from_observation(observation, GEOM, energy_axis_true=TRUE))
+        empty = MapDataset.create(GEOM, energy_axis_true=TRUE, name=name, binsz_irf=0.5)
+        cube = MapDatasetMaker().run(empty, observation)
+        cube.psf_method = "exact"
+        cubes.append(cube)
+        spectrum = SpectrumDataset.create(region, energy_axis_true=TRUE, name=name)
+        spectrum = SpectrumDatasetMaker(containment_correction=True).run(spectrum, observation)
+        spectra.append(ReflectedRegionsBackgroundMaker(exclusion_mask=mask).run(spectrum, observation))
+    unbinned = fit(events, make_model())
+    binned = fit(cubes, make_model())
+    on_off = fit(spectra, make_model(spatial=False))
+    for name, (value, error) in unbinned.items():
+        assert abs(value - binned[name][0]) < 0.5 * error
+    for name, (value, error) in on_off.items():
+        assert abs(value - unbinned[name][0]) < 2 * error
+    position = SkyCoord(unbinned["lon_0"][0], unbinned["lat_0"][0], unit="deg")
+    assert position.separation(CRAB).deg < 0.03
+    # H.E.S.S., Aharonian et al. 2006, A&A 457, 899: 3.45e-11 cm-2 s-1 TeV-1, spread of runs included.
+    assert np.abs(unbinned["amplitude"][0] / 3.45e-11 - 1) < 0.4
