@@ -17,7 +17,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["getting_started.md", "maps.md", "migration.md"])
+@pytest.mark.parametrize("page", ["getting_started.md", "maps.md", "events.md", "migration.md"])
 def test_python(page: str, tmp_path: Path) -> None:
     code = "\n".join(blocks(page, "python"))
     command = [sys.executable, "-c", code]
