@@ -39,7 +39,7 @@ from villard.roi.config_sections import (
     TsmapConfig,
     Width,
 )
-from villard.utils.names import nearest
+from villard.utils.names import suggestion
 from villard.utils.paths import make_path
 
 __all__ = ["ComponentConfig", "ROIConfig", "read_roi_config"]
@@ -360,7 +360,7 @@ def check_path(config: ROIConfig, name: str, what: str) -> Path:
     if not path.is_file():
         folder = path.parent
         names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
-        hint = nearest(path.name, names).split(" Available")[0] if names else f"There is no folder {folder}"
+        hint = suggestion(path.name, names) if names else f"There is no folder {folder}"
         raise ConfigError(f"{config.where}: {what}: no file {path}. {hint}".rstrip())
     return path
 

@@ -16,7 +16,7 @@ from villard.modeling.models import Models
 from villard.roi.agreement import check_galactic, check_isotropic
 from villard.roi.config import ROIConfig, check_path
 from villard.roi.source import normalised
-from villard.utils.names import nearest
+from villard.utils.names import suggestion
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -201,8 +201,11 @@ def _are_near(config: ROIConfig, datasets: Datasets, skydir: SkyCoord, models: A
 
 def target_position(config: ROIConfig, name: str) -> SkyCoord:
     """Return the position of a source of the configuration or of its catalogues."""
+    from villard.catalog.core import CatalogNameError
+
     wanted = normalised(name)
     names: list[str] = []
+    reasons: list[str] = []
     for model in _from_dicts(config):
         names.append(model.name)
         if normalised(model.name) == wanted:
@@ -216,13 +219,12 @@ def target_position(config: ROIConfig, name: str) -> SkyCoord:
             if found and found[0].position is not None:
                 return found[0].position
             continue
-        catalog = _open_catalog(config, file)
         try:
-            return catalog[name].position
-        except VillardError:
-            names += catalog.names
-    hint = nearest(name, names).split(" Available")[0]
-    raise ConfigError(f"{config.where}: selection.target: no source {name!r} in the section model. {hint}")
+            return _open_catalog(config, file)[name].position
+        except CatalogNameError as error:
+            reasons.append(f"{file}: {error}")
+    own = f"no source {name!r} in the section model. {suggestion(name, names)}".strip()
+    raise ConfigError(f"{config.where}: selection.target: {'; '.join(reasons) or own}")
 
 
 # Sources of the user
@@ -427,7 +429,7 @@ def _disable_edisp(config: ROIConfig, models: list[Any]) -> None:
             # One isotropic model per component.
             found = [model for model in models if model.name.startswith(f"{name}_")]
         if not found:
-            hint = nearest(name, [model.name for model in models]).split(" Available")[0]
+            hint = suggestion(name, [model.name for model in models])
             raise ConfigError(f"{config.where}: gtlike.edisp_disable: no source {name!r}. {hint}")
         for model in found:
             if hasattr(model, "apply_irf"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from villard.exceptions import ModelError, ParameterError
 from villard.roi.source import Source, find_source
-from villard.utils.names import nearest
+from villard.utils.names import suggestion
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -174,7 +174,7 @@ def _check_known(roi: Any, key: str) -> None:
         return
     if not any(key in source for source in roi.sources):
         known = {k for source in roi.sources for k in (*source.results, *source.catalog, "offset")}
-        raise ModelError(f"No source has {key!r}. {nearest(key, sorted(known)).split(' Available')[0]}")
+        raise ModelError(f"No source has {key!r}. {suggestion(key, sorted(known))}")
     if key == "ts" and all(np.isnan(source["ts"]) for source in roi.sources):
         raise ParameterError(
             "A range of TS selects nothing before TS are known: call fit() or optimize() first"

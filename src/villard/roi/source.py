@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from villard.exceptions import ModelError
-from villard.utils.names import nearest
+from villard.utils.names import suggestion
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -151,7 +151,7 @@ class Source:
         if key in self.catalog:
             return self.catalog[key]
         known = [*self.results, *_ATTRIBUTES, *self.catalog]
-        hint = nearest(key, known).split(" Available")[0]
+        hint = suggestion(key, known)
         raise SourceKeyError(f"Source {self.name!r} has no {key!r}. {hint}")
 
     def __contains__(self, key: object) -> bool:

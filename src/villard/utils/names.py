@@ -22,3 +22,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     matches = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {matches[0]!r}? " if matches else ""
     return f"{hint}Available: {', '.join(names) if names else 'none'}"
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Return a question that offers the name most like ``name``; nothing if none is, however many there are.
+
+    Examples
+    --------
+    >>> suggestion("amplitud", ["index", "amplitude"]), suggestion("x", ["index", "amplitude"])
+    ("Did you mean 'amplitude'?", '')
+    """
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f"Did you mean {matches[0]!r}?" if matches else ""
