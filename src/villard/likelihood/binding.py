@@ -94,7 +94,8 @@ class Binding:
         """About how many numbers one evaluation with derivatives holds."""
         total = 0
         for block in self.blocks:
-            n_dense = len(self.free) if not block.arrays["local"] else 8
+            # Local derivatives may be spread over all bins, see `villard.likelihood.local.prefers_dense`.
+            n_dense = len(self.free)
             total += len(block.measurements) * block.n_columns * (n_dense + 1)
             total += sum(2 * group[_kind(group)].size for group in block.arrays["local"])
             for group in block.arrays["shapes"]:

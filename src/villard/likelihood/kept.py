@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["fingerprint", "kept_sources", "limit_sources", "source_key"]
 
 #: Bytes of source maps that a dataset keeps.
-_MOST_BYTES = 512_000_000
+_MOST_BYTES = 2_000_000_000
 
 _KEPT: WeakKeyDictionary[Any, tuple[str, dict[Hashable, Any]]] = WeakKeyDictionary()
 

@@ -13,7 +13,7 @@ from typing import Any
 from villard._jax import jax, jnp
 from villard.likelihood.binding import Binding
 from villard.likelihood.folding import fold_adjoint, fold_flux, fold_jacobian, take_rows
-from villard.likelihood.local import squares_of_pairs, squares_with_dense, take
+from villard.likelihood.local import prefers_dense, squares_of_pairs, squares_with_dense, take
 from villard.likelihood.predict import bin_flux
 from villard.likelihood.statistics import STATISTICS, Statistic
 
@@ -66,6 +66,10 @@ class _Derivatives:
 
     def square(self, weight: Any, n_free: int) -> Any:
         """JᵀWJ, shape (n_free, n_free)."""
+        n_local = [derivatives.shape for derivatives, _, _ in self.local]
+        if self.local and prefers_dense(n_free, weight.shape, n_local):
+            matrix = self._matrix(n_free, weight.shape)
+            return (matrix * weight.ravel()) @ matrix.T
         weighted = self.dense * weight[:, None]
         left, right = jnp.moveaxis(weighted, 1, 0), jnp.moveaxis(self.dense, 1, 0)
         flat = (left.shape[0], left.shape[1] * left.shape[2])
@@ -82,6 +86,18 @@ class _Derivatives:
                 if j:
                     total = total.at[there, here].add(pairs)
         return total[:n_free, :n_free]
+
+    def _matrix(self, n_free: int, shape: tuple[int, int]) -> Any:
+        """All derivatives in all bins, shape (n_free, n_rows * n_columns)."""
+        n_rows, n_columns = shape
+        matrix = jnp.zeros((n_free + 1, n_rows * n_columns))
+        dense = jnp.moveaxis(self.dense, 1, 0).reshape(self.dense.shape[1], -1)
+        matrix = matrix.at[self.rows].add(dense)
+        for derivatives, columns, group in self.local:
+            bins = group["row"][:, None] * n_columns + group["columns"]
+            bins = jnp.where(group["columns"] < n_columns, bins, n_rows * n_columns)
+            matrix = matrix.at[columns[:, :, None], bins[:, None, :]].add(derivatives, mode="drop")
+        return matrix[:n_free]
 
 
 class Kernels:

@@ -24,9 +24,13 @@ from villard.likelihood.measurement import Response
 from villard.likelihood.predict import bin_flux
 from villard.modeling.models.spectral.core import PureSpectrum
 
-__all__ = ["LocalGroup", "LocalSource", "stack_local"]
+__all__ = ["LocalGroup", "LocalSource", "prefers_dense", "stack_local"]
 
 _PAD = 16
+#: Numbers that all derivatives in all bins may be at most: 400 MB.
+_DENSE_NUMBERS = 50_000_000
+#: Multiplications in a product of matrices that take as long as picking one number out of many.
+_PER_PICK = 20
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,31 @@ class LocalGroup:
         local = jax.vmap(jax.jacfwd(jax.jacrev(scalar)))(*self._arguments(full, group), adjoint)
         scale = full_scale[group["index"]]
         return local * scale[:, :, None] * scale[:, None, :]
+
+
+def prefers_dense(n_free: int, shape: tuple[int, int], local: Sequence[tuple[int, int, int]]) -> bool:
+    """Tell whether products of derivatives are summed faster over all bins than where both sources reach.
+
+    Where sources reach far, most of the bins are common to most pairs.
+
+    Parameters
+    ----------
+    n_free : int
+        Number of free parameters.
+    shape : tuple of int
+        Numbers of measurements and of bins.
+    local : list of tuple
+        Shapes of the derivatives of stacked sources (n_sources, n_parameters, n_local).
+
+    Examples
+    --------
+    >>> prefers_dense(240, (1, 30000), [(240, 1, 16384)]), prefers_dense(240, (1, 30000), [(240, 1, 256)])
+    (True, False)
+    """
+    n_bins = shape[0] * shape[1]
+    sources = sum(n for n, _, _ in local)
+    picks = sources * sum(n * size for n, _, size in local)
+    return n_free * n_bins <= _DENSE_NUMBERS and n_free**2 * n_bins <= _PER_PICK * picks
 
 
 def take(values: Any, group: Any) -> Any:
