@@ -293,7 +293,9 @@ class EventDataset(MapDataset):
 
     def __str__(self) -> str:
         lines = [
-            f"\n  Events in the fit               : {self.n_events}",
+            "",
+            "",
+            f"  Events in the fit               : {self.n_events}",
             f"  Events outside the geometry     : {self.n_outside}",
         ]
         return super().__str__().rstrip("\n") + "\n".join(lines) + "\n"
