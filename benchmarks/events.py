@@ -72,7 +72,8 @@ def compare(peer: str, quick: bool) -> None:
     show(theirs, "GammaBayes 0.1.9" + (" (coarse axes)" if quick else ""))
     marginals = ("response norms", "models", "densities and marginals")
     inference = [sum(theirs[k] for k in marginals), ours["responses and marginals"]]
-    rate = [r["effective samples"] / r["sampling"] for r in (ours, theirs)]
+    sampling = theirs.get("sampling", theirs["sampling by sticks"])
+    rate = [ours["effective samples"] / ours["sampling"], theirs["effective samples"] / sampling]
     print(f"\nwhole chain       {theirs['total'] / ours['total']:.1f} times faster")
     print(f"up to marginals   {inference[0] / inference[1]:.1f} times faster")
     print(f"marginals alone   {theirs['densities and marginals'] / ours['marginals alone']:.1f} times faster")

@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on(
 def test_a_killed_nested_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixture: Mixture, exact: Any
 ) -> None:
-    options = OPTIONS["dynesty"] | {"checkpoint_every": 0.0}
+    options = OPTIONS["dynesty"] | {"checkpoint_every": 0.03}
     calls = []
     likelihood = Mixture.log_likelihood
 
