@@ -179,6 +179,9 @@ def test_diffuse_files_that_dont_cover_the_region(files, tmp_path, caplog):
         ConfigError, match=r"galdiff covers 225 of 400 pixels of 'roi': those of columns 2 to 16"
     ):
         ROI.from_config(small)
+    outside = config["model"]["sources"] + [{**config["model"]["sources"][0], "name": "far", "glon": 0.9}]
+    with pytest.raises(ConfigError, match=r"; outside are the sources far\. Set"):
+        ROI.from_config(changed(small, model__sources=outside))
     roi = ROI.from_config(changed(small, model__cut_galdiff=True))
     assert "they are left out of the fit" in caplog.text
     assert roi.datasets[0].mask_fit.data.sum() == 3 * 225

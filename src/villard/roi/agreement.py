@@ -96,7 +96,9 @@ def uncovered(model: Any, dataset: Any) -> NDArray[np.bool_]:
     return ~np.asarray(geom.contains(image.get_coord().skycoord), dtype=bool).reshape(image.spatial_shape)
 
 
-def check_galactic(config: ROIConfig, model: Any, datasets: Iterable[Any]) -> None:
+def check_galactic(
+    config: ROIConfig, model: Any, datasets: Iterable[Any], sources: Iterable[Any] = ()
+) -> None:
     """Check that a cube of diffuse emission covers the region and its energies.
 
     With ``model.cut_galdiff`` pixels that it doesn't cover are left out of the fit, which is logged.
@@ -104,7 +106,7 @@ def check_galactic(config: ROIConfig, model: Any, datasets: Iterable[Any]) -> No
     Raises
     ------
     ConfigError
-        If it doesn't; the message tells how many pixels are concerned.
+        If it doesn't; the message tells which pixels and sources are concerned.
     """
     name = config.where
     for dataset in datasets:
@@ -114,7 +116,7 @@ def check_galactic(config: ROIConfig, model: Any, datasets: Iterable[Any]) -> No
             continue
         text = (
             f"{name}: {model.name} covers {np.sum(~missing)} of {missing.size} pixels of {dataset.name!r}: "
-            f"{_where_missing(missing)}"
+            f"{_where_missing(missing)}{_sources_outside(model, dataset, sources)}"
         )
         if not config.model.cut_galdiff:
             raise ConfigError(
@@ -125,6 +127,17 @@ def check_galactic(config: ROIConfig, model: Any, datasets: Iterable[Any]) -> No
         mask = np.broadcast_to(~missing, dataset.data_shape)
         old = True if dataset.mask_fit is None else dataset.mask_fit.data
         dataset.mask_fit = dataset.counts.copy(data=mask & old, unit="")
+
+
+def _sources_outside(model: Any, dataset: Any, sources: Iterable[Any]) -> str:
+    """Return the names of sources in the region, but outside of a cube of diffuse emission."""
+    cube, image = model.spatial_model.map.geom.to_image(), dataset.geom.to_image()
+    placed = [(source.name, source.position) for source in sources if source.position is not None]
+    names = [name for name, place in placed if image.contains(place) and not cube.contains(place)]
+    if not names:
+        return "; no source is outside"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"; outside are the sources {', '.join(names[:5])}{more}"
 
 
 def _where_missing(missing: NDArray[np.bool_]) -> str:

@@ -49,7 +49,7 @@ def make_models(
     catalog = {model.name: row for model, row in catalogued}
     models = [model for model, _ in catalogued]
     models += [
-        *_galactic(config, datasets),
+        *_galactic(config, datasets, [*models, *_from_dicts(config)]),
         *_diffuse(config, datasets),
         *_isotropics(config, settings, datasets),
     ]
@@ -286,7 +286,7 @@ def _diffuse_path(config: ROIConfig, name: str, key: str) -> Path:
     return check_path(config, name, f"model.{key}")
 
 
-def _galactic(config: ROIConfig, datasets: Datasets) -> list[Any]:
+def _galactic(config: ROIConfig, datasets: Datasets, sources: list[Any]) -> list[Any]:
     models = []
     for key in ("galdiff", "limbdiff"):
         for i, entry in enumerate(getattr(config.model, key)):
@@ -294,7 +294,7 @@ def _galactic(config: ROIConfig, datasets: Datasets) -> list[Any]:
             models.append(
                 diffuse_cube(_diffuse_path(config, file, key), datasets, _name_of(entry, key, i), file)
             )
-            check_galactic(config, models[-1], datasets)
+            check_galactic(config, models[-1], datasets, sources)
     return models
 
 
