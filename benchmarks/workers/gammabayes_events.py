@@ -1,8 +1,8 @@
 """The tutorial of event mixtures in GammaBayes 0.1.9, stage by stage, in its own environment; prints JSON.
 
-Its Dirichlet weights ignore the coordinates of the sampler, which then needs 19 times more calls: "sampling" is
-that, with weights drawn anew in each transform. "sampling by sticks" is its likelihood with weights by breaking a
-stick: what it takes at least, which isn't part of the total.
+Its Dirichlet weights ignore the coordinates of the sampler, which then needs 19 times more calls: "sampling"
+is that, with weights drawn anew in each transform. "sampling by sticks" is its likelihood with weights by
+breaking a stick: what it takes at least, which isn't part of the total.
 """
 
 import json
