@@ -109,13 +109,13 @@ class Profiler:
         result = self._follow(columns, values)
         value, slope, theta, done = result
         left = np.flatnonzero(~done)
-        if len(left):
-            active = np.tile(self.active, (len(left), 1))
-            active[np.arange(len(left)), columns[left]] = False
-            start = self._start(columns[left], values[left])
-            solution = self.likelihood.minimize_batch(start, active=active, description="Profiles")
-            value[left], theta[left] = solution.value, solution.theta
-            slope[left] = solution.gradient[np.arange(len(left)), columns[left]]
+        # One by one: together they would wait for the slowest, and a batch has to be compiled.
+        for row, start in zip(left, self._start(columns[left], values[left]), strict=True):
+            active = self.active.copy()
+            active[columns[row]] = False
+            solution = self.likelihood.minimize(start, active=active, tol=_TOL)
+            value[row], theta[row] = solution.value, solution.theta
+            slope[row] = solution.gradient[columns[row]]
         return value, slope, theta
 
     def _start(self, columns: Any, values: Any) -> Array:
@@ -160,7 +160,7 @@ class Profiler:
             if not len(rows):
                 break
             found, gradient = self._evaluate(theta[rows])
-            for row, v, g in zip(rows, found, gradient, strict=True):
+            for row, v, g in zip(rows.tolist(), found, gradient, strict=True):
                 step = self._step(columns[row], g, 0.0)
                 distance = -0.5 * float(step @ np.where(self.moving, g, 0.0) - step[columns[row]])
                 value[row], slope[row] = v, g[columns[row]]
