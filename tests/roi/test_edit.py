@@ -43,11 +43,13 @@ def test_sources_of_another_region_are_copied(roi):
 
 def test_a_new_spectrum_goes_through_the_old_one(roi):
     source = roi["A far"]
+    source.results["flux"] = 1e-9
     roi.free_norm("A far")
     reference = source.spectral_model.reference.quantity
     before, npred = source.spectral_model(reference), source["npred"]
     roi.set_source_spectrum("A far", "LogParabola")
     assert roi["A far"] is source
+    assert np.isnan(source["flux"])
     spectrum = source.spectral_model
     assert spectrum.tag[0] == "LogParabolaSpectralModel"
     np.testing.assert_allclose(spectrum(reference).to_value(before.unit), before.value)
@@ -95,6 +97,9 @@ def test_predictions_as_maps(roi, tmp_path, monkeypatch):
     np.testing.assert_allclose(roi.model_counts_map(exclude="A far").data, rest)
     path = roi.write_model_map("all")
     assert path.name == "mcube_all.fits"
+    (tmp_path / "folder").mkdir()
+    roi.write_roi("folder/first", save_model_map=True, save_weight_map=True)
+    assert (tmp_path / "folder" / "mcube_first.fits").exists()
     np.testing.assert_allclose(Map.read(path).data, total.data)
     roi.models.write("models.yaml")
     roi.zero_source("A far")

@@ -127,6 +127,14 @@ class ROI(
 
         return cls(**build(config))
 
+    @property
+    def roi(self) -> Self:
+        """The region itself: in fermipy's scripts it is an attribute of the analysis."""
+        return self
+
+    def setup(self, **kwargs: Any) -> None:
+        """Do nothing, for scripts of fermipy: data and models are read when the region is made."""
+
     # Models
 
     def _set_models(self, models: Any, catalog: Mapping[str, Mapping[str, Any]]) -> None:

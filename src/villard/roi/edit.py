@@ -192,6 +192,7 @@ class Editing:
     def _replace(self, source: Source, model: Any, update: bool = True) -> None:
         """Give a source another model, at its place in the order of distances."""
         source.model = model
+        source.forget()
         self._set_models([item.model for item in self.sources], {})  # type: ignore[attr-defined]
         if update:
             self.update_npred([source.name])  # type: ignore[attr-defined]
@@ -324,11 +325,11 @@ class Editing:
 
         replace = default_overwrite(self) if overwrite is None else overwrite
         maps = self.generate_model(name=name)
-        paths = [
-            product_path(self, f"mcube_{model_name}_{i:02d}", overwrite=replace) for i in range(len(maps))
-        ]
+        folder = Path(model_name)
+        name_of = str(folder.with_name(f"mcube_{folder.name}"))
+        paths = [product_path(self, f"{name_of}_{i:02d}", overwrite=replace) for i in range(len(maps))]
         if len(maps) == 1 or _are_equal(list(maps.values())):
-            path = product_path(self, f"mcube_{model_name}", overwrite=replace)
+            path = product_path(self, name_of, overwrite=replace)
             _total(list(maps.values()), "write_model_map").write(path, overwrite=replace)
             if len(maps) == 1:
                 return path

@@ -37,6 +37,7 @@ class Files:
         self,
         outfile: str | os.PathLike[str],
         save_model_map: bool = False,
+        save_weight_map: bool = False,
         make_plots: bool = False,
         overwrite: bool | None = None,
         **kwargs: Any,
@@ -53,6 +54,8 @@ class Files:
             Name, with or without ``.fits``; relative to ``fileio.outdir`` of the configuration.
         save_model_map : bool
             Whether predicted counts are written, too; see `write_model_map`.
+        save_weight_map : bool
+            Kept for scripts of fermipy: weights are in the files of the datasets.
         make_plots : bool
             Whether plots are made; ``kwargs`` are for `make_plots`.
         overwrite : bool, optional
@@ -66,7 +69,7 @@ class Files:
         """
         paths = write_region(self, outfile, default_overwrite(self) if overwrite is None else overwrite)
         if save_model_map:
-            stem = _stem(self, outfile).name
+            stem = str(_without_suffix(make_path(outfile)))
             paths.append(self.write_model_map(stem, overwrite=overwrite))  # type: ignore[attr-defined]
         if make_plots:
             self.make_plots(_stem(self, outfile).name, **kwargs)  # type: ignore[attr-defined]
@@ -181,13 +184,16 @@ def default_overwrite(roi: Any) -> bool:
     return bool(getattr(fileio, "overwrite", False))
 
 
-def _stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
-    """Return the path of a region's files without suffix."""
-    path = make_path(outfile)
+def _without_suffix(path: Path) -> Path:
     for suffix in _SUFFIXES:
         if path.name.endswith(suffix):
-            path = path.with_name(path.name.removesuffix(suffix))
-            break
+            return path.with_name(path.name.removesuffix(suffix))
+    return path
+
+
+def _stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
+    """Return the path of a region's files without suffix."""
+    path = _without_suffix(make_path(outfile))
     folder = getattr(getattr(getattr(roi, "config", None), "fileio", None), "outdir", None)
     return path if folder is None or path.is_absolute() else make_path(folder) / path
 
@@ -345,11 +351,7 @@ def _config_hdu(state: Mapping[str, Any]) -> Any:
 
 
 def _find(infile: str | os.PathLike[str]) -> Path:
-    path = make_path(infile)
-    for suffix in _SUFFIXES:
-        if path.name.endswith(suffix):
-            path = path.with_name(path.name.removesuffix(suffix))
-            break
+    path = _without_suffix(make_path(infile))
     file = path.with_name(f"{path.name}.fits")
     if not file.is_file():
         raise FileFormatError(

@@ -84,8 +84,12 @@ class Source:
     def __init__(self, model: Any, center: SkyCoord, catalog: Mapping[str, Any] | None = None) -> None:
         self.model = model
         self.catalog: dict[str, Any] = dict(catalog or {})
-        self.results: dict[str, Any] = {"ts": np.nan, "npred": np.nan, "npred_wt": np.nan}
+        self.results: dict[str, Any] = _unknown_results()
         self._center = center
+
+    def forget(self) -> None:
+        """Set all results to what they were before any fit."""
+        self.results = _unknown_results()
 
     @property
     def name(self) -> str:
@@ -167,6 +171,13 @@ class Source:
     def __repr__(self) -> str:
         kind = "diffuse" if self.is_diffuse else "extended" if self.extended else "point"
         return f"Source(name={self.name!r}, {kind})"
+
+
+def _unknown_results() -> dict[str, Any]:
+    """Return NaN for all numbers that fits give."""
+    from villard.roi.fluxes import flux_keys
+
+    return dict.fromkeys(["ts", "npred", "npred_wt", "loglike", *flux_keys()], np.nan)
 
 
 def _is_counts(model: Any) -> bool:
