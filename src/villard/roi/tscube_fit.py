@@ -112,25 +112,24 @@ def fit_pixels(scan: NormScan, bins: PixelBins, tol: float = 1e-3, max_iter: int
         Most steps.
     """
     n_pixels, n = len(bins.total), len(scan.norms)
-    x, a = np.tile(scan.norms, (n_pixels, 1)), _start(scan, bins)
+    theta = np.column_stack([np.tile(scan.norms, (n_pixels, 1)), _start(scan, bins)])
     matrix = np.zeros((n_pixels, n + 1, n + 1))
     matrix[:, :n, :n] = scan.hessian + scan.precision
-    value, gradient, curvature = _evaluate(scan, bins, x, a)
-    running = np.ones(n_pixels, dtype=bool)
+    value, gradient, curvature = _evaluate(scan, bins, theta[:, :n], theta[:, n])
+    rows = np.arange(n_pixels)
     for _ in range(max_iter):
-        matrix[:, n, n], matrix[:, :n, n], matrix[:, n, :n] = (
-            curvature[:, n],
-            curvature[:, :n],
-            curvature[:, :n],
-        )
-        theta = np.column_stack([x, a])
-        step, distance = _steps(matrix, gradient, theta)
-        running &= distance > 1e-2 * tol
-        if not running.any():
+        matrix[rows, n, n] = curvature[rows, n]
+        matrix[rows, :n, n] = matrix[rows, n, :n] = curvature[rows, :n]
+        step, distance = _steps(matrix[rows], gradient[rows], theta[rows])
+        far = distance > 1e-2 * tol
+        rows, step = rows[far], step[far]
+        if not len(rows):
             break
-        step[~running] = 0.0
-        theta, value, gradient, curvature = _descend(scan, bins, theta, step, value, gradient, curvature)
-        x, a = theta[:, :n], theta[:, n]
+        part = PixelBins(bins.kernel[rows], bins.index, bins.total[rows])
+        theta[rows], value[rows], gradient[rows], curvature[rows] = _descend(
+            scan, part, theta[rows], step, value[rows], gradient[rows], curvature[rows]
+        )
+    x, a = theta[:, :n], theta[:, n]
     ts = np.maximum(2 * (scan.value - value), 0.0)
     return PixelFit(a, _errors(matrix, curvature, x, a), np.where(a > 0, ts, 0.0), x)
 
