@@ -12,7 +12,6 @@ from villard.exceptions import DataError, FileFormatError, ModelError
 from villard.irf import PSF3D, Background2D, EffectiveAreaTable2D, EnergyDispersion2D
 from villard.likelihood import bind
 from villard.maps import MapAxis, WcsGeom, WcsNDMap
-from villard.modeling import Fit
 from villard.modeling.models import (
     FoVBackgroundModel,
     GaussianSpatialModel,
@@ -237,26 +236,6 @@ def test_without_energy_dispersion(dataset):
     psf = np.exp(-0.5 * (distance / SIGMA) ** 2) / (2 * np.pi * np.radians(SIGMA) ** 2)
     flux = 2e-11 * energy**-2.3 * 1e8 * energy**0.5 * (1 - 0.2 * offset)
     assert density == pytest.approx(LIVETIME * psf * flux, rel=6e-3)
-
-
-def test_fit_beside_bins(dataset):
-    """With pixels and bins of energy that resolve the responses, both likelihoods say the same."""
-    results = []
-    for kind in ("events", "bins"):
-        data = dataset if kind == "events" else dataset.to_map_dataset(name="run")
-        if kind == "bins":
-            data.psf_method = "exact"
-        model = make_source()
-        for parameter in model.spatial_model.parameters:
-            parameter.frozen = True
-        data.models = [model, FoVBackgroundModel(dataset_name="run")]
-        result = Fit().run(data)
-        assert result.success
-        assert result.covariance_result.quality == 3 if result.covariance_result is not None else True
-        results.append([(p.value, p.error) for p in model.parameters.free_parameters])
-    for (value, error), (other, other_error) in zip(*results, strict=True):
-        assert abs(value - other) < 0.3 * error
-        assert error == pytest.approx(other_error, rel=0.1)
 
 
 def test_several_datasets(dataset):
