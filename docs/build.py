@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^# %%.*\n?", re.MULTILINE)
 # Pages in the order of the navigation; others follow by name.
 ORDER = [
-    *("index", "getting_started", "what_to_use_when", "maps", "roi", "catalogs", "sed_tools", "events", "bayes"),
-    *("dark_matter", "engine", "migration", "cli", "dependencies"),
+    *("index", "getting_started", "what_to_use_when", "maps", "roi", "catalogs", "sed_tools", "events"),
+    *("bayes", "dark_matter", "engine", "migration", "cli", "dependencies"),
     *("read_and_fit", "spectral_models", "backends", "profiles_contours_surfaces", "flux_points"),
     *("map_fit", "ts_map", "event_mixture"),
 ]
