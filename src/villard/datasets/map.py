@@ -73,8 +73,8 @@ class MapDataset(MapTransforms, MapPlots, EnergyRanges, CountsDataset):
         Fit statistic.
     psf_method : {"kernel", "exact"}
         How sources are convolved. "kernel": as in Gammapy, with a kernel sampled at up to 4 × 4 points of
-        each pixel; point sources are shared by the nearest pixels. "exact": the PSF is integrated over pixels,
-        around the very position of a point source. With pixels much smaller than the PSF both agree.
+        each pixel; point sources are shared by the nearest pixels. "exact": the PSF is integrated over
+        pixels, around the very position of a point source. With pixels much smaller than the PSF both agree.
     weights : `~villard.maps.WcsNDMap`, optional
         Weights of the bins in the fit statistic, which then is the sum of w × 2 (μ - n ln μ); of Fermi-LAT
         data, to allow for what isn't known of diffuse emission. 1 by default.
