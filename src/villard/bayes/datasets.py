@@ -93,14 +93,22 @@ class DatasetsPosterior(Problem):
         return ("datasets", self.likelihood.binding.key)
 
     def _make_log_likelihood(self) -> Callable[[Any, Any], Any]:
-        from villard._jax import jax
+        from villard._jax import jax, jnp
+        from villard.likelihood.statistics import STATISTICS
 
         kernels, n_free = self.likelihood._kernels, self.n_dim
 
         # Derivatives of the engine: exact, and cheaper than those through its inside.
         @jax.custom_vjp
         def stat(scaled: Any, data: Any) -> Any:
-            return kernels.value_and_gradient(scaled, data)[0]
+            # The value alone: samplers without derivatives needn't pay for them.
+            full = kernels.parameters(scaled, data)
+            total = data["constant"]
+            for block, structure in zip(data["blocks"], kernels._blocks, strict=True):
+                mu = kernels._signal(block, structure, full)
+                value = STATISTICS[structure[0]].value(mu, block["data"])
+                total = total + jnp.sum(jnp.where(block["mask"], value, 0.0))
+            return total
 
         def forward(scaled: Any, data: Any) -> Any:
             packed = kernels.value_and_gradient(scaled, data)
