@@ -180,7 +180,7 @@ class FluxPointsEstimator:
         likelihood = Likelihood(measurements, list(models))
         column = likelihood.column(source.spectral_model.norm)
         floor = lowest_norms(measurements, masks, models, source)
-        fits = NormFits(likelihood, column, masks, floor, tol=self._tolerance())
+        fits = NormFits(likelihood, column, masks, floor, **self._tolerance())
         has_data = np.any([mask.any(axis=1) for mask in masks], axis=0)
         # Without error and slope the data say nothing of the norm.
         arrays = self._arrays(fits, has_data & fits.success & (np.isfinite(fits.error) | fits.at_edge))
@@ -194,9 +194,9 @@ class FluxPointsEstimator:
             joined_gti(datasets),
         )
 
-    def _tolerance(self) -> float:
+    def _tolerance(self) -> dict[str, Any]:
         options = getattr(self.fit, "confidence_opts", None) or {}
-        return float(options.get("tol", 1e-6))
+        return {"tol": float(options["tol"])} if "tol" in options else {}
 
     def _arrays(self, fits: Any, success: NDArray[np.bool_]) -> dict[str, Array]:
         """Everything about the norms; NaN in bins without a result."""

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from villard._jax import jax, jnp
-from villard.likelihood.predict import bin_flux
 from villard.likelihood.psf_profiles import PSFSplines
-from villard.likelihood.shapes import _value_and_tangents
+from villard.likelihood.shapes import ShapeFunction, _value_and_tangents
 from villard.likelihood.sky_grid import pixel_of, unit_vector
 from villard.likelihood.source_map import SourceMap, _bilinear
-from villard.modeling.models.spectral.core import PureSpectrum
 
 __all__ = ["EventMap", "EventShapeFunction"]
 
@@ -87,10 +85,10 @@ class EventMap:
 
 
 @dataclass(frozen=True)
-class EventShapeFunction:
+class EventShapeFunction(ShapeFunction):
     """Predicted total and densities of one source as a function of its spectral and spatial parameters.
 
-    It stands in for `~villard.likelihood.shapes.ShapeFunction` where the data are events.
+    A `~villard.likelihood.shapes.ShapeFunction` where the data are events: what it makes of the flux differs.
 
     Parameters
     ----------
@@ -102,19 +100,7 @@ class EventShapeFunction:
         Totals and densities per flux.
     """
 
-    pure: PureSpectrum
-    order: int
-    map: EventMap
-
-    @property
-    def n_spectral(self) -> int:
-        """Number of spectral parameters, which come first."""
-        return self.pure.n_parameters
-
-    def _flux(self, values: Any, group: Any) -> Any:
-        low, high = group["energy_min"], group["energy_max"]
-        flux = bin_flux(self.pure, low, high, values, group["arrays"], self.order)
-        return jnp.broadcast_to(flux, low.shape)
+    map: EventMap  # type: ignore[assignment]
 
     def _columns(self, total: Any, density: Any, group: Any) -> Any:
         # What lies beyond the last column is padding.
@@ -142,11 +128,3 @@ class EventShapeFunction:
         rows = jnp.concatenate([spectra @ seen, jnp.einsum("t,ktn->kn", flux, by_shape)])
         columns = jax.vmap(lambda row: self._columns(row[0], row[1:], group))(rows)
         return columns[0], columns[1:]
-
-    def curvature(self, values: Any, group: Any, weight: Any) -> Any:
-        """Second derivatives of the weighted sum of predictions, shape (n_parameters, n_parameters)."""
-
-        def weighted(values: Any) -> Any:
-            return jnp.sum(weight * self.counts(values, group))
-
-        return jax.jacfwd(jax.jacrev(weighted))(values)

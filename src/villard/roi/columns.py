@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from matplotlib.axes import Axes
 
 __all__ = ["Columns"]
 
@@ -64,3 +66,39 @@ class Columns:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
+
+    # Files: a subclass says what is in them, by `to_hdulist` and `plot`
+
+    def to_hdulist(self) -> Any:
+        """Return the FITS file; subclasses make it."""
+        raise NotImplementedError
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the columns; subclasses do it."""
+        raise NotImplementedError
+
+    def write(self, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write a FITS file, see `to_hdulist`."""
+        from villard.utils.io import atomic_write
+
+        with atomic_write(filename, overwrite) as temporary:
+            self.to_hdulist().writeto(temporary, overwrite=True)
+
+    def write_files(self, files: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Write files by their suffixes: .fits, .npy (a dictionary of columns, as fermipy), .png."""
+        from villard.roi.products import write_npy
+        from villard.utils.io import atomic_write
+
+        if "fits" in files:
+            self.write(files["fits"], overwrite)
+            self.meta["file"] = str(files["fits"])
+        if "npy" in files:
+            write_npy(files["npy"], {key: self[key] for key in self.keys()}, overwrite)
+        if "png" in files:
+            import matplotlib.pyplot as plt
+
+            figure, ax = plt.subplots()
+            self.plot(ax)
+            with atomic_write(files["png"], overwrite) as temporary:
+                figure.savefig(temporary)
+            plt.close(figure)

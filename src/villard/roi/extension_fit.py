@@ -15,7 +15,7 @@ from villard.roi.kernel_source import R68, canonical_kind, spatial_model
 from villard.roi.local_map import local_map
 from villard.roi.options import options
 from villard.roi.positions import LEVELS, position_results
-from villard.roi.products import product_path, write_npy
+from villard.roi.products import product_paths, write_npy
 from villard.roi.refit import Reduced, Refit, check_movable, nuisance_parameters, reduced
 from villard.roi.round_source import RoundSpatialModel
 from villard.roi.widths import WidthProfile, WidthResult
@@ -169,7 +169,7 @@ def fit_extension(
         raise ConfigError(f"extension: expected one of {list(R68)} as spatial_model, found {kind!r}")
     source = check_movable(roi, name, "extension")
     widths, scale = _widths(config), _psf_scale(roi, config["psf_scale_fn"])
-    files = _files(roi, source.name, config)
+    files = product_paths(roi, config["prefix"], source.name, "ext", settings=config)
     settings = {key: config[key] for key in ("fix_shape", "free_background", "free_radius")}
     own, others, names = nuisance_parameters(roi, source.name, **settings)
     before = source.skydir
@@ -334,18 +334,6 @@ def _update(roi: Any, source: Any, kind: str, position: SkyCoord, result: dict[s
     from villard.roi.derived import update_sources
 
     update_sources(roi, [source.name])
-
-
-def _files(roi: Any, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    write = bool(config["prefix"]) if config["write_fits"] is None else config["write_fits"]
-    kinds = {"fits": write, "npy": config["write_npy"]}
-    return {
-        suffix: product_path(
-            roi, config["prefix"], name, "ext", suffix=f".{suffix}", overwrite=config["overwrite"]
-        )
-        for suffix, wanted in kinds.items()
-        if wanted
-    }
 
 
 def _write(result: dict[str, Any], files: Mapping[str, Any], config: Mapping[str, Any]) -> None:

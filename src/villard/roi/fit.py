@@ -313,15 +313,7 @@ def _newton(likelihood: Any, settings: Mapping[str, Any], theta: Array | None) -
         first = likelihood.minimize(active=_is_norm(likelihood), max_iter=most)
         theta, before = first.theta, first.nfev
     solution = likelihood.minimize(theta, max_iter=most, tol=tol)
-    return Outcome(
-        solution.theta,
-        solution.value,
-        solution.success,
-        solution.status.message,
-        "fisher scoring",
-        before + solution.nfev,
-        solution.edm,
-    )
+    return Outcome.from_solution(solution, before + solution.nfev)
 
 
 def _other(likelihood: Any, backend: str, settings: Mapping[str, Any], attempts: list[_Attempt]) -> Outcome:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,32 +57,6 @@ class LightCurve(Columns):
         primary = fits.PrimaryHDU()
         primary.header["CONFIG"] = json.dumps(self.meta["config"], default=str)
         return fits.HDUList([primary, fits.BinTableHDU(table, name="LIGHTCURVE")])
-
-    def write(self, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write a FITS file, see `to_hdulist`."""
-        from villard.utils.io import atomic_write
-
-        with atomic_write(filename, overwrite) as temporary:
-            self.to_hdulist().writeto(temporary, overwrite=True)
-
-    def write_files(self, files: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Write files by their suffixes: .fits, .npy (a dictionary, as fermipy), .png (a plot)."""
-        from villard.roi.products import write_npy
-        from villard.utils.io import atomic_write
-
-        if ".fits" in files:
-            self.write(files[".fits"], overwrite)
-            self.meta["file"] = str(files[".fits"])
-        if ".npy" in files:
-            write_npy(files[".npy"], {key: self[key] for key in self.keys()}, overwrite)
-        if ".png" in files:
-            import matplotlib.pyplot as plt
-
-            figure, ax = plt.subplots()
-            self.plot(ax)
-            with atomic_write(files[".png"], overwrite) as temporary:
-                figure.savefig(temporary)
-            plt.close(figure)
 
     def plot(self, ax: Axes | None = None, quantity: str = "flux", ts_threshold: float = 4.0) -> Axes:
         """Plot the light curve and the constant flux; bins of a lower TS are shown as upper limits.

@@ -13,7 +13,7 @@ from villard.exceptions import ConfigError, FitError
 from villard.roi.local_map import LocalMap, local_map
 from villard.roi.options import options
 from villard.roi.positions import LEVELS, contour_ellipse, position_results
-from villard.roi.products import product_path, write_npy
+from villard.roi.products import product_paths, write_npy
 from villard.roi.refit import Refit, check_movable, nuisance_parameters, reduced
 
 __all__ = ["DEFAULTS", "Localization", "position_covariance", "run_localize"]
@@ -103,7 +103,7 @@ def run_localize(roi: Any, name: str, given: dict[str, Any]) -> dict[str, Any]:
     if not largest > 0:
         raise ConfigError(f"localize: expected a positive dtheta_max, found {config['dtheta_max']!r}")
     source = check_movable(roi, name, "localize")
-    files = _files(roi, source.name, config)
+    files = product_paths(roi, config["prefix"], source.name, "loc", settings=config)
     start = source.skydir
     result = _fit(roi, source, config)
     result |= _places(roi, start, result["skydir"])
@@ -123,18 +123,6 @@ def run_localize(roi: Any, name: str, given: dict[str, Any]) -> dict[str, Any]:
 
         plot_localization(roi, result, config["prefix"], config["overwrite"])
     return result
-
-
-def _files(roi: Any, name: str, config: dict[str, Any]) -> dict[str, Any]:
-    write = bool(config["prefix"]) if config["write_fits"] is None else config["write_fits"]
-    kinds = {"fits": write, "npy": config["write_npy"]}
-    return {
-        kind: product_path(
-            roi, config["prefix"], name, "loc", suffix=f".{kind}", overwrite=config["overwrite"]
-        )
-        for kind, wanted in kinds.items()
-        if wanted
-    }
 
 
 def _fit(roi: Any, source: Any, config: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from villard.utils.io import atomic_write, check_overwrite
 
-__all__ = ["map_hdu", "product_path", "write_maps", "write_npy"]
+__all__ = ["map_hdu", "product_path", "product_paths", "write_maps", "write_npy"]
 
 
 def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:
@@ -33,6 +33,27 @@ def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool =
     name = "_".join(part.replace(" ", "_").replace("/", "_").lower() for part in parts[1:] if part)
     name = "_".join(part for part in (parts[0], name) if part)
     return check_overwrite(os.path.join(os.fspath(folder), name + suffix), overwrite)
+
+
+def product_paths(roi: Any, *parts: str, settings: Mapping[str, Any], plot: bool = False) -> dict[str, Path]:
+    """Return the files that a method is to write, by their suffixes without the point.
+
+    Parameters
+    ----------
+    roi, *parts
+        As for `product_path`, which checks them before any work.
+    settings : dict
+        ``write_fits`` (if `None`, where the first part isn't empty), ``write_npy`` and ``overwrite``.
+    plot : bool
+        Whether ``make_plots`` of the settings asks for a file, too.
+    """
+    write_fits = bool(parts[0]) if settings["write_fits"] is None else settings["write_fits"]
+    kinds = {"fits": write_fits, "npy": settings["write_npy"], "png": plot and settings["make_plots"]}
+    return {
+        kind: product_path(roi, *parts, suffix=f".{kind}", overwrite=settings["overwrite"])
+        for kind, wanted in kinds.items()
+        if wanted
+    }
 
 
 def write_maps(path: Path, primary: Any, maps: Mapping[str, Any], overwrite: bool = False) -> None:

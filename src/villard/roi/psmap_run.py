@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ConfigError, DataError
 from villard.roi.options import options
-from villard.roi.products import product_path, write_maps, write_npy
+from villard.roi.products import product_paths, write_maps, write_npy
 from villard.roi.psmap import disk_kernel, ps_map, psf_like_radius
 from villard.roi.view import excluded
 
@@ -48,13 +48,7 @@ _PRECISION = ("maxpoissoncount", "prob_epsilon", "nbinpdf", "scaleaxis")
 def run_psmap(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]:
     """Make the map; see `villard.roi.ROI.psmap`."""
     config = options(roi, "psmap", DEFAULTS, given)
-    write = bool(prefix) if config["write_fits"] is None else config["write_fits"]
-    kinds = {"fits": write, "npy": config["write_npy"]}
-    files = {
-        kind: product_path(roi, prefix, "psmap", suffix=f".{kind}", overwrite=config["overwrite"])
-        for kind, wanted in kinds.items()
-        if wanted
-    }
+    files = product_paths(roi, prefix, "psmap", settings=config)
     with excluded(roi, config["exclude"]) as datasets:
         counts, npred, weights = _cubes(datasets)
     geom = roi.geom.to_image()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from villard.roi.kernel_source import kernel_name, kernel_source
 from villard.roi.options import energy_range, options
-from villard.roi.products import product_path, write_maps, write_npy
+from villard.roi.products import product_paths, write_maps, write_npy
 from villard.roi.view import excluded
 
 __all__ = ["DEFAULTS", "residual_maps", "run_residmap"]
@@ -97,13 +97,7 @@ def run_residmap(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]
     config = options(roi, "residmap", DEFAULTS, given)
     source = kernel_source(config["model"], roi.skydir, "residmap")
     parts = prefix, kernel_name(config["model"]), "residmap"
-    write = bool(prefix) if config["write_fits"] is None else config["write_fits"]
-    kinds = {"fits": write, "npy": config["write_npy"]}
-    files = {
-        kind: product_path(roi, *parts, suffix=f".{kind}", overwrite=config["overwrite"])
-        for kind, wanted in kinds.items()
-        if wanted
-    }
+    files = product_paths(roi, *parts, settings=config)
     with excluded(roi, config["exclude"], energy_range(roi, config["loge_bounds"], "residmap")) as datasets:
         inputs = [MapData(dataset, "residmap") for dataset in datasets]
         kernels = _kernels(roi, inputs, source, config["max_kernel_radius"])

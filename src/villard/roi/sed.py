@@ -170,17 +170,10 @@ def result_files(
     roi: Any, stem: tuple[str, ...], outfile: str | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the files to write by their suffixes, checked before any work."""
-    from villard.roi.products import product_path
+    from villard.roi.products import product_paths
 
-    wanted = bool(stem[0] or outfile)
-    write_fits = wanted if settings["write_fits"] is None else bool(settings["write_fits"])
     parts = (outfile.removesuffix(".fits"),) if outfile else stem
-    kinds = {".fits": write_fits, ".npy": settings["write_npy"], ".png": settings["make_plots"]}
-    return {
-        suffix: product_path(roi, *parts, suffix=suffix, overwrite=settings["overwrite"])
-        for suffix, asked in kinds.items()
-        if asked
-    }
+    return product_paths(roi, *parts, settings=settings, plot=True)
 
 
 def energy_bins(roi: Any, loge_bins: Any, where: str) -> tuple[Array, list[list[NDArray[np.intp]]]]:

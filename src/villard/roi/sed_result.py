@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -171,32 +170,6 @@ class SED(Columns):
         primary.header["CONFIG"] = json.dumps(self.meta["config"], default=str)
         tables = {"SED": sed, "MODEL_FLUX": flux, "PARAMS": params}
         return fits.HDUList([primary, *(fits.BinTableHDU(t, name=n) for n, t in tables.items())])
-
-    def write(self, filename: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write a FITS file, see `to_hdulist`."""
-        from villard.utils.io import atomic_write
-
-        with atomic_write(filename, overwrite) as temporary:
-            self.to_hdulist().writeto(temporary, overwrite=True)
-
-    def write_files(self, files: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Write files by their suffixes: .fits, .npy (a dictionary of columns, as fermipy), .png."""
-        from villard.roi.products import write_npy
-        from villard.utils.io import atomic_write
-
-        if ".fits" in files:
-            self.write(files[".fits"], overwrite)
-            self.meta["file"] = str(files[".fits"])
-        if ".npy" in files:
-            write_npy(files[".npy"], {key: self[key] for key in self.keys()}, overwrite)
-        if ".png" in files:
-            import matplotlib.pyplot as plt
-
-            figure, ax = plt.subplots()
-            self.plot(ax)
-            with atomic_write(files[".png"], overwrite) as temporary:
-                figure.savefig(temporary)
-            plt.close(figure)
 
     def plot(self, ax: Axes | None = None, castro: bool = True) -> Axes:
         """Plot points and limits with the fitted spectrum, and, if ``castro``, the profiles behind them."""

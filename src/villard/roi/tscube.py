@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ConfigError, DataError, FitError
 from villard.roi.kernel_source import kernel_name, kernel_source
 from villard.roi.options import energy_range, options
-from villard.roi.products import product_path, write_npy
+from villard.roi.products import product_paths, write_npy
 from villard.roi.tscube_fit import NormScan, PixelBins, fit_bins, fit_pixels
 from villard.roi.tsmap import kernel_radius, reference_amplitude
 from villard.roi.view import excluded
@@ -68,13 +68,7 @@ def run_tscube(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]:
     config = _checked(options(roi, "tscube", DEFAULTS, given))
     source = kernel_source(config["model"], roi.skydir, "tscube")
     parts = prefix, kernel_name(config["model"]), "tscube"
-    write = bool(prefix) if config["write_fits"] is None else config["write_fits"]
-    kinds = {"fits": write, "npy": config["write_npy"]}
-    files = {
-        kind: product_path(roi, *parts, suffix=f".{kind}", overwrite=config["overwrite"])
-        for kind, wanted in kinds.items()
-        if wanted
-    }
+    files = product_paths(roi, *parts, settings=config)
     with excluded(roi, config["exclude"], energy_range(roi, config["loge_bounds"], "tscube")) as datasets:
         result = _run(roi, datasets, source, config)
     result |= {"name": "_".join(p for p in parts[:2] if p), "src_dict": config["model"], "file": None}

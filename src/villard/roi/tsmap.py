@@ -9,7 +9,7 @@ import numpy as np
 from villard.exceptions import ConfigError
 from villard.roi.kernel_source import kernel_name, kernel_source
 from villard.roi.options import energy_range, options
-from villard.roi.products import product_path, write_maps, write_npy
+from villard.roi.products import product_paths, write_maps, write_npy
 from villard.roi.view import excluded
 
 __all__ = ["DEFAULTS", "kernel_radius", "reference_amplitude", "run_tsmap"]
@@ -40,9 +40,9 @@ def run_tsmap(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]:
 
     config = options(roi, "tsmap", DEFAULTS, given)
     source = kernel_source(config["model"], roi.skydir, "tsmap")
-    name = "_".join(part for part in (prefix, kernel_name(config["model"])) if part)
-    write = bool(prefix) if config["write_fits"] is None else config["write_fits"]
-    files = _files(roi, prefix, config, write)
+    kernel = kernel_name(config["model"])
+    name = "_".join(part for part in (prefix, kernel) if part)
+    files = product_paths(roi, prefix, kernel, "tsmap", settings=config)
     estimator = TSMapEstimator(
         kernel_model=source,
         kernel_width=2 * kernel_radius(roi, source, config["max_kernel_radius"], "tsmap"),
@@ -75,16 +75,6 @@ def run_tsmap(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]:
 
         plot_tsmap(roi, result, prefix, config["overwrite"])
     return result
-
-
-def _files(roi: Any, prefix: str, config: dict[str, Any], write_fits: bool) -> dict[str, Any]:
-    kinds = {"fits": write_fits, "npy": config["write_npy"]}
-    parts = prefix, kernel_name(config["model"]), "tsmap"
-    return {
-        kind: product_path(roi, *parts, suffix=f".{kind}", overwrite=config["overwrite"])
-        for kind, wanted in kinds.items()
-        if wanted
-    }
 
 
 def _images(maps: Any, source: Any) -> dict[str, Any]:

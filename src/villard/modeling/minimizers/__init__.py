@@ -38,6 +38,19 @@ class Outcome:
     edm: float = float("nan")
     minuit: Any = None
 
+    @classmethod
+    def from_solution(cls, solution: Any, nfev: int) -> "Outcome":
+        """Tell where the engine's own minimiser ended, after so many evaluations in all."""
+        return cls(
+            solution.theta,
+            solution.value,
+            solution.success,
+            solution.status.message,
+            "fisher scoring",
+            nfev,
+            solution.edm,
+        )
+
 
 @dataclass
 class Objective:

@@ -25,12 +25,4 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
     )
     objective.nfev += solution.nfev
     objective.rows.extend(solution.trace)
-    return Outcome(
-        solution.theta,
-        solution.value,
-        solution.success,
-        solution.status.message,
-        "fisher scoring",
-        objective.nfev,
-        solution.edm,
-    )
+    return Outcome.from_solution(solution, objective.nfev)
