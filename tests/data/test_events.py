@@ -154,6 +154,12 @@ def test_pointing_in_drift():
 def test_plots():
     import matplotlib.pyplot as plt
 
+    # One event far out doesn't hide the others.
+    ra = np.append(np.linspace(83, 84, 300), 120)
+    far = Table({"ENERGY": np.ones(301) * u.TeV, "RA": ra * u.deg, "DEC": np.full(301, 22) * u.deg})
+    ax = EventList(far).plot_offset2_distribution(center=SkyCoord(83.5, 22, unit="deg"))
+    assert ax.get_xlim()[1] < 1
+    plt.close("all")
     assert len(make_events().peek().axes) == 4
     assert len(make_observation(events=make_events()).peek().axes) == 3
     plt.close("all")

@@ -289,6 +289,23 @@ def test_plots():
 
 
 @pytest.mark.parametrize(
+    "name", ["cta-caldb/Prod5-South-20deg-SouthAz-14MSTs37SSTs.18000s-v0.1.fits.gz", "magic"]
+)
+def test_plots_of_public_files_show_something(gammapy_data, name):
+    import matplotlib.pyplot as plt
+
+    magic = "magic/rad_max/data/20131004_05029747_DL3_CrabNebula-W0.40+035.fits"
+    for irf in load_irf_dict_from_file(gammapy_data / (magic if name == "magic" else name)).values():
+        for ax in irf.peek().axes:
+            low, high = ax.get_ylim()
+            tops = [np.nanmax(line.get_ydata()) for line in ax.lines]
+            assert 0 < max(tops) <= high
+            # The scale isn't that of what falls to nothing.
+            assert max(tops) > (high / 10 if ax.get_yscale() == "log" else low + 0.5 * (high - low))
+        plt.close("all")
+
+
+@pytest.mark.parametrize(
     ("name", "kinds"),
     [
         ("cta-1dc/caldb/data/cta/1dc/bcf/South_z20_50h/irf_file.fits", {"aeff", "psf", "edisp", "bkg"}),

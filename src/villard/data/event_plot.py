@@ -84,7 +84,10 @@ class EventPlots:
         ax = self._pyplot_axes(ax)
         center = self.pointing_radec if center is None else center
         squared = self.radec.separation(center).deg ** 2
-        ax.hist(squared, **_options(kwargs, {"bins": 30, "histtype": "step"}))
+        # A few events far out mustn't push all others into one bin.
+        reach = min(1.5 * np.quantile(squared, 0.99), squared.max()) if len(squared) else 1.0
+        options = {"bins": 30, "histtype": "step", "range": (0, max(reach, 1e-6))}
+        ax.hist(squared, **_options(kwargs, options))
         ax.set_xlabel("Offset$^2$ [deg$^2$]")
         ax.set_ylabel("Events")
         return ax

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from villard.irf.edisp_kernel import EDispKernel
 from villard.irf.migra import gauss_table, kernel_matrices
 from villard.irf.table import IRF
-from villard.irf.table_plot import panels
+from villard.irf.table_plot import default_offset, panels
 from villard.maps.axis import MapAxis
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class EnergyDispersion2D(IRF):
     def plot_migration(
         self,
         ax: Axes | None = None,
-        offset: u.Quantity = 1 * u.deg,
+        offset: u.Quantity | None = None,
         energy_true: u.Quantity | None = None,
         **kwargs: Any,
     ) -> Axes:
@@ -155,10 +155,10 @@ class EnergyDispersion2D(IRF):
         ----------
         ax : `~matplotlib.axes.Axes`, optional
             Where to plot; the current axes by default.
-        offset : `~astropy.units.Quantity`
-            Offset.
+        offset : `~astropy.units.Quantity`, optional
+            Offset; by default 1 deg, or the one of the table that is nearest to it.
         energy_true : `~astropy.units.Quantity`, optional
-            True energies; by default some of those of the table.
+            True energies; by default some of those of the table that have a distribution.
         **kwargs
             For `~matplotlib.axes.Axes.plot`.
         """
@@ -166,9 +166,13 @@ class EnergyDispersion2D(IRF):
 
         ax = plt.gca() if ax is None else ax
         axis = self.axes["energy_true"]
+        offset = default_offset(self.axes, 1.0) if offset is None else offset
         if energy_true is None:
-            energy_true = axis.center[np.unique(np.linspace(0, axis.nbin - 1, 5).round().astype(int))]
-        energies = np.atleast_1d(u.Quantity(energy_true))
+            there = self.densities(axis.center, np.atleast_1d(u.Quantity(offset))).any(axis=(1, 2))
+            shown = np.flatnonzero(there) if there.any() else np.arange(axis.nbin)
+            # The outermost ones have few events.
+            energy_true = axis.center[shown[np.linspace(0, len(shown) - 1, 7).round().astype(int)[1:-1]]]
+        energies = np.unique(np.atleast_1d(u.Quantity(energy_true)))
         rows = self.densities(energies, np.atleast_1d(u.Quantity(offset)))[..., 0]
         for energy, row in zip(energies, rows, strict=True):
             ax.plot(self.axes["migra"].center.value, row, **({"label": f"{energy:.3g}"} | kwargs))
@@ -177,21 +181,22 @@ class EnergyDispersion2D(IRF):
         ax.legend()
         return ax
 
-    def plot_bias(self, ax: Axes | None = None, offset: u.Quantity = 1 * u.deg, **kwargs: Any) -> Axes:
+    def plot_bias(self, ax: Axes | None = None, offset: u.Quantity | None = None, **kwargs: Any) -> Axes:
         """Plot the mean of E / E_true - 1 and its spread against true energy.
 
         Parameters
         ----------
         ax : `~matplotlib.axes.Axes`, optional
             Where to plot; the current axes by default.
-        offset : `~astropy.units.Quantity`
-            Offset.
+        offset : `~astropy.units.Quantity`, optional
+            Offset; by default 1 deg, or the one of the table that is nearest to it.
         **kwargs
             For `~matplotlib.axes.Axes.plot`.
         """
         import matplotlib.pyplot as plt
 
         ax = plt.gca() if ax is None else ax
+        offset = default_offset(self.axes, 1.0) if offset is None else offset
         axis, migra = self.axes["energy_true"], self.axes["migra"]
         density = self.densities(axis.center, np.atleast_1d(u.Quantity(offset)))[..., 0]
         share = density * migra.bin_width.value

@@ -74,7 +74,7 @@ class OffsetPSF:
         self,
         ax: Axes | None = None,
         fraction: ArrayLike = (0.68, 0.95),
-        offset: u.Quantity = 0 * u.deg,
+        offset: u.Quantity | None = None,
         **kwargs: Any,
     ) -> Axes:
         """Plot containment radii against energy.
@@ -85,15 +85,18 @@ class OffsetPSF:
             Where to plot; the current axes by default.
         fraction : float or array-like
             Fractions.
-        offset : `~astropy.units.Quantity`
-            Offset.
+        offset : `~astropy.units.Quantity`, optional
+            Offset; by default 0, or the least one of the table.
         **kwargs
             For `~matplotlib.axes.Axes.plot`.
         """
         import matplotlib.pyplot as plt
 
+        from villard.irf.table_plot import default_offset
+
         ax = plt.gca() if ax is None else ax
         axis = self.axes["energy_true"]
+        offset = default_offset(self.axes, 0.0) if offset is None else offset
         for value in np.atleast_1d(np.asarray(fraction, dtype=float)):
             radius = self.containment_radius(value, axis.center, offset).to_value("deg")
             label = f"{100 * value:g} %, offset {u.Quantity(offset):.3g}"
@@ -104,7 +107,7 @@ class OffsetPSF:
         return ax
 
     def plot_psf_vs_rad(
-        self, ax: Axes | None = None, offset: u.Quantity = 0.5 * u.deg, energy_true: u.Quantity | None = None
+        self, ax: Axes | None = None, offset: u.Quantity | None = None, energy_true: u.Quantity | None = None
     ) -> Axes:
         """Plot shapes against the angle to the source.
 
@@ -112,29 +115,33 @@ class OffsetPSF:
         ----------
         ax : `~matplotlib.axes.Axes`, optional
             Where to plot; the current axes by default.
-        offset : `~astropy.units.Quantity`
-            Offset.
+        offset : `~astropy.units.Quantity`, optional
+            Offset; by default 0.5 deg, or the one of the table that is nearest to it.
         energy_true : `~astropy.units.Quantity`, optional
             True energies; some of those of the table by default.
         """
         import matplotlib.pyplot as plt
 
-        from villard.irf.table_plot import some
+        from villard.irf.table_plot import default_offset, some
 
         ax = plt.gca() if ax is None else ax
+        offset = default_offset(self.axes, 0.5) if offset is None else offset
         energies = np.atleast_1d(
             some(self.axes["energy_true"]) if energy_true is None else u.Quantity(energy_true)
         )
         tables, _ = self._tables(0.0, energies, offset)
         known = [table for table in tables if table.integral > 0]
         reach = max((float(table.containment_radius(0.99)) for table in known), default=0.01)
-        theta = np.linspace(0, reach, 200)
+        theta, top = np.linspace(0, reach, 200), 0.0
         for energy, table in zip(energies, tables, strict=True):
             if table.integral > 0:
-                ax.plot(np.degrees(theta), table.evaluate(theta), label=f"{energy:.3g}")
+                values = table.evaluate(theta)
+                top = max(top, float(values.max()))
+                ax.plot(np.degrees(theta), values, label=f"{energy:.3g}")
         ax.set_yscale("log")
-        # Simulated tables are noise far out.
-        ax.set_ylim(bottom=1e-6 * ax.get_ylim()[1])
+        if top > 0:
+            # Far out Gaussians fall to nothing, and simulated tables are noise.
+            ax.set_ylim(1e-6 * top, 3 * top)
         ax.set_xlabel("Angle to the source [deg]")
         ax.set_ylabel("PSF [sr$^{-1}$]")
         ax.legend()

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.irf.table import IRF, is_on_axis
+from villard.irf.table_plot import panels
 from villard.maps.axis import MapAxis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from villard.irf.effective_area import EffectiveAreaTable2D
 
@@ -99,3 +101,7 @@ class RadMax2D(IRF):
         ax.set_ylabel("Radius [deg]")
         ax.legend()
         return ax
+
+    def peek(self, figsize: tuple[float, float] = (6, 4)) -> Figure:
+        """Plot the radius against energy."""
+        return panels([self.plot_rad_max_vs_energy], figsize)

@@ -35,8 +35,9 @@ def panels(plots: Sequence[Callable[[Axes], Any]], figsize: tuple[float, float])
 
 def plot_against_offset(ax: Axes, axis: Any, energies: u.Quantity, values: Any, label: str) -> Axes:
     """Plot rows of values, one per energy, against the centres of an axis of offsets."""
+    marker = "o" if axis.nbin == 1 else None
     for energy, row in zip(energies, values, strict=True):
-        ax.plot(axis.center.to_value("deg"), row, label=f"{energy:.3g}")
+        ax.plot(axis.center.to_value("deg"), row, marker=marker, label=f"{energy:.3g}")
     ax.set_xlabel("Offset [deg]")
     ax.set_ylabel(label)
     ax.legend()
@@ -46,6 +47,12 @@ def plot_against_offset(ax: Axes, axis: Any, energies: u.Quantity, values: Any, 
 def some(axis: Any, n: int = 5) -> u.Quantity:
     """Return the centres of some bins of an axis."""
     return axis.center[np.unique(np.linspace(0, axis.nbin - 1, n + 2).round().astype(int))[1:-1]]
+
+
+def default_offset(axes: Any, wanted: float) -> u.Quantity:
+    """Return an offset (deg), or the one of a table that is nearest to it."""
+    low, high = axes["offset"].bounds.to_value("deg")
+    return u.Quantity(min(max(wanted, low), high), "deg")
 
 
 class BackgroundPlots:
