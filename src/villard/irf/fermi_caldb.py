@@ -286,8 +286,10 @@ class FermiEnergyDispersion:
 
     .. math:: D \propto F g(x; \sigma_1, k_1, b_1, p_1) + (1 - F) g(x; \sigma_2, k_2, b_2, p_2)
 
-    of :math:`x = (E' - E) / (E S_D(E, \theta))`; see the documentation of the Fermi tools. The functions at
-    the nodes of the table are interpolated.
+    of :math:`x = (E' - E) / (E S_D(E, \theta))`; see the documentation of the Fermi tools. The functions of
+    x at the nodes of the table are interpolated. Beyond the table's last cosine :math:`c_l` the Fermi tools
+    add a node at 1, whose function is that of the last one with the width of :math:`S_D` there:
+    :math:`r D(r x)`, :math:`r = S_D(E_k, 1) / S_D(E_k, c_l)` at each node :math:`E_k` of energy.
 
     Parameters
     ----------
@@ -311,9 +313,9 @@ class FermiEnergyDispersion:
             return cls(grid, scaling)
 
     def scale_factor(self, energy: Any, costh: Any) -> Array:
-        """Return S_D, of energies in MeV; above the last cosine of the table it is that there."""
+        """Return S_D, of energies in MeV."""
         c = self.scaling
-        x, y = np.log10(energy), np.minimum(np.abs(costh), self.grid.costh[-1])
+        x, y = np.log10(energy), np.abs(costh)
         return c[0] * x**2 + c[1] * y**2 + c[2] * x + c[3] * y + c[4] * x * y + c[5]
 
     def __call__(self, energy: Any, energy_true: Any, costh: Any) -> u.Quantity:
@@ -331,8 +333,21 @@ class FermiEnergyDispersion:
         measured, true, costh = np.broadcast_arrays(measured, true, costh)
         scale = self.scale_factor(true, costh)
         x = (measured - true) / (true * scale)
-        density = sum(weight * self._shape(x, j, i) for weight, j, i in self.grid.corners(true, costh))
+        last = self.grid.costh[-1]
+        beyond = np.clip((costh - last) / max(1 - last, 1e-9), 0, 1)
+        corners = self.grid.corners(true, costh)
+        density = sum(weight * (1 - beyond) * self._shape(x, j, i) for weight, j, i in corners)
+        if np.any(beyond):
+            ratio = self._widening()
+            density += sum(
+                weight * beyond * ratio[i] * self._shape(x * ratio[i], j, i) for weight, j, i in corners
+            )
         return u.Quantity(np.asarray(density) / scale / true, "MeV-1")
+
+    def _widening(self) -> Array:
+        """S_D on axis in terms of that at the table's last cosine, at its energies."""
+        energy = 10**self.grid.log_energy
+        return self.scale_factor(energy, 1.0) / self.scale_factor(energy, self.grid.costh[-1])
 
     def _shape(self, x: Array, j: Any, i: Any) -> Array:
         t = {name: table[j, i] for name, table in self.grid.tables.items()}
