@@ -26,6 +26,8 @@ def test_isotropic_emission(gammapy_data, tmp_path):
     exposure = Map.read(data / "fermi-3fhl-gc" / "fermi-3fhl-gc-exposure-cube.fits.gz")
     expected = Map.read(data / "fermi-extra" / "fermi-3fhl-gc-background-iso.fits.gz").data
     assert expected.sum() == pytest.approx(entry["expected"]["iso_sum"], rel=1e-6)
+    galactic = Map.read(data / "fermi-extra" / "fermi-3fhl-gc-background-gal.fits.gz").data
+    assert galactic.sum() == pytest.approx(entry["expected"]["gal_sum"], rel=1e-6)
     (tmp_path / "model.xml").write_text(XML)
     models = read_gtlike_xml(tmp_path / "model.xml", folder=data / "fermi_3fhl")
 

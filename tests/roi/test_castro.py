@@ -12,7 +12,11 @@ from villard.estimators.castro import delta_stat
 from villard.exceptions import ConfigError, DataError, FileFormatError
 from villard.likelihood.profile_statistic import profile_roots
 from villard.likelihood.statistics import STATISTICS
-from villard.modeling.models import PowerLawSpectralModel
+from villard.modeling.models import (
+    ExpCutoffPowerLawSpectralModel,
+    LogParabolaSpectralModel,
+    PowerLawSpectralModel,
+)
 from villard.utils.paths import make_path
 
 REFERENCE = json.loads((make_path(__file__).parent.parent / "reference" / "castro.json").read_text())
@@ -104,16 +108,21 @@ def test_bins_of_the_published_sed(sed):
     assert np.all(np.isnan(errn[~known]))
 
 
-def test_definitions_are_those_of_fermipy(sed):
+@pytest.mark.parametrize("name", ["PowerLaw", "LogParabola", "PLExpCutoff"])
+def test_definitions_are_those_of_fermipy(sed, name):
     """With its straight lines between the values of the table, its spectra have its TS."""
-    expected = REFERENCE["sed"]["PowerLaw"]
-    spectrum = PowerLawSpectralModel(
-        index=-expected["params"][1],
-        amplitude=expected["params"][0] * u.Unit("MeV-1 cm-2 s-1"),
-        reference="1 GeV",
-    )
-    norm, stat = sed.points.norm_scan, sed.points.quantity("stat_scan").value
-    straight = [s[0] - np.interp(x, n, s) for x, n, s in zip(sed.predict(spectrum), norm, stat, strict=True)]
+    expected = REFERENCE["sed"][name]
+    k, index, *rest = expected["params"]
+    norm = {"amplitude": k * u.Unit("MeV-1 cm-2 s-1"), "reference": "1 GeV"}
+    spectrum = {
+        "PowerLaw": lambda: PowerLawSpectralModel(index=-index, **norm),
+        "LogParabola": lambda: LogParabolaSpectralModel(alpha=-index, beta=rest[0], **norm),
+        "PLExpCutoff": lambda: ExpCutoffPowerLawSpectralModel(
+            index=-index, lambda_=1 / rest[0] / u.MeV, **norm
+        ),
+    }[name]()
+    norms, stat = sed.points.norm_scan, sed.points.quantity("stat_scan").value
+    straight = [s[0] - np.interp(x, n, s) for x, n, s in zip(sed.predict(spectrum), norms, stat, strict=True)]
     assert sum(straight) == pytest.approx(expected["TS"], abs=1e-4)
     # The likelihood lies below these lines.
     assert expected["TS"] < sed.ts_spectrum(spectrum) < expected["TS"] + 0.1

@@ -123,20 +123,19 @@ def test_24_norms(trapezoidal):
     # What is left, 0.8, is mostly how the edges of the three disks are integrated.
     assert o["loglike"] == pytest.approx(expected["logL"], abs=1.0)
     error = dict(zip(o["src_names"], o["errors"], strict=True))
-    points, errors = [], []
+    roi.update_sources(list(expected["sources"]), reoptimize=True)
     for name, reference in expected["sources"].items():
         norm = _norms(roi)[name].value / start[name]
-        errors.append(error[name] / start[name] / reference["err"] - 1)
-        # Pixels at the edge of a disk move light between it and what lies below.
-        assert abs(norm - reference["norm"]) < 0.1 * reference["err"], name
-        if name.startswith("3FHL") and not name.endswith("e"):
-            points.append(norm / reference["norm"] - 1)
-    assert np.median(np.abs(points)) < 1e-3
-    assert np.max(np.abs(errors)) < 0.01
+        # Pixels at the edge of a disk move light between it and what lies below: this source is in one.
+        rtol = 8e-3 if name == "3FHL J1747.2-2959" else 5e-3
+        assert norm == pytest.approx(reference["norm"], rel=rtol), name
+        assert error[name] / start[name] == pytest.approx(reference["err"], rel=2e-3), name
+        assert roi[name]["ts"] == pytest.approx(reference["ts"], rel=2e-2), name
 
 
-def test_46_parameters(trapezoidal):
+def test_46_parameters(trapezoidal, gammapy_data):
     roi, expected = trapezoidal, REFERENCE["3fhlgc.roi.fullfit"]["expected"]
+    start = {model.name: model.spectral_model.amplitude.value for model in models(gammapy_data)[:-2]}
     for source in roi.sources:
         if not source.is_diffuse:
             roi.free_source(source.name)
@@ -147,8 +146,9 @@ def test_46_parameters(trapezoidal):
     value = dict(zip(o["names"], zip(o["values"], o["errors"], strict=True), strict=True))
     for name, reference in expected["sources"].items():
         index, error = value[f"{name}.index"]
-        assert abs(index - reference["index"]) < 0.15 * reference["index_err"], name
-        assert error == pytest.approx(reference["index_err"], rel=0.05)
+        assert index == pytest.approx(reference["index"], rel=5e-3), name
+        assert error == pytest.approx(reference["index_err"], rel=1e-2), name
+        assert _norms(roi)[name].value / start[name] == pytest.approx(reference["norm"], rel=1e-2), name
 
 
 def test_beside_the_catalogue(gammapy_data):
