@@ -21,6 +21,7 @@ from villard.likelihood.folding import band_width, stack_bands, stack_matrices
 from villard.likelihood.local import LocalGroup, LocalSource, stack_local
 from villard.likelihood.map_measurement import CompressedMeasurement, MapMeasurement
 from villard.likelihood.measurement import Measurement, Response
+from villard.likelihood.point_map import numbers_of
 from villard.likelihood.predict import fold
 from villard.likelihood.shapes import ShapeFunction
 from villard.modeling.models.spectral.core import PureSpectrum
@@ -29,6 +30,8 @@ from villard.modeling.parameter import Parameter, Parameters
 __all__ = ["Binding", "Block", "bind_models"]
 
 _PAD = 16
+#: Maps and events of fewer bins than this are stacked, to be compiled as one.
+_STACKED = 1024
 
 #: Row of the stacked responses for each measurement and `Measurement.response_key`.
 _Rows = dict[tuple[int, Hashable], int]
@@ -99,8 +102,7 @@ class Binding:
             total += len(block.measurements) * block.n_columns * (n_dense + 1)
             total += sum(2 * group[_kind(group)].size for group in block.arrays["local"])
             for group in block.arrays["shapes"]:
-                exposure = group["source"]["map"]["exposure"]
-                total += 8 * int(np.prod(exposure.shape[1:])) * (group["index"].shape[1] + 1)
+                total += numbers_of(group["source"]["map"]) * (group["index"].shape[1] + 1)
         return total
 
     @property
@@ -197,7 +199,7 @@ def _group(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
         bucket = int(np.log2(max(size, 1)) // 4)
         if isinstance(measurement, CompressedMeasurement):
             n = measurement.n_bins
-            bucket = -(2 ** int(n - 1).bit_length() if measurement.coarse else _padded(n))
+            bucket = -max(2 ** int(n - 1).bit_length() if measurement.coarse else _padded(n), _STACKED)
         shapes = tuple(sorted((name, array.shape[:-1]) for name, array in measurement.data.items()))
         key = (measurement.statistic, measurement.differential, bucket, shapes)
         groups.setdefault(key, []).append(measurement)

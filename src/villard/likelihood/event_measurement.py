@@ -30,12 +30,6 @@ __all__ = ["CompressedEvents", "EventMeasurement"]
 
 Array = NDArray[np.float64]
 
-_PAD = 64
-#: Arrays of a source map that the PSF around a point source needs.
-_POINT_ARRAYS = ("exposure", "to_pixel", "basis", "psf", "psf_scale")
-#: Points per pixel and direction, at most, in which light that isn't selected is summed.
-_MAX_POINTS = 6
-
 
 @dataclass(frozen=True, eq=False)
 class EventMeasurement(MapMeasurement):
@@ -231,37 +225,22 @@ class CompressedEvents(CompressedMeasurement):
         """Return the function, its arrays, the columns of the events that a source reaches, and their
         densities of energy, padded, shape (n_true, n_padded)."""
         from villard.likelihood.event_shapes import EventMap
+        from villard.likelihood.point_map import PointMap, padded_length, point_arrays
 
         self._check(source, model)
         events, x, y = self._reached(source)
-        n = _rounded(len(events))
+        n = padded_length(len(events))
         nodes, shares, table = self._energies(source, model)
         edisp = np.zeros((len(source.energies[0]), n))
         edisp[:, : len(events)] = table.at_energies(nodes, shares, self.cube.event_energy[events])
         probability = table.in_bins(nodes, shares, self.cube.energy[0])
         if source.map.kind == "point":
-            arrays = {key: source.arrays[key] for key in _POINT_ARRAYS}
-            arrays["vectors"] = np.zeros((n, 3))
-            arrays["vectors"][: len(events)] = self.cube.event_vectors(source.cutout.frame)[events]
-            arrays |= self._lost(probability, source)
-        else:
-            arrays = source.arrays | _pixel_shares(source, x, y, n)
-            arrays["inside"] = probability @ self.empty(source.cutout)
+            vectors = self.cube.event_vectors(source.cutout.frame)[events][:, np.newaxis]
+            areas, selected = np.ones((len(events), 1)), self.empty(source.cutout)
+            return PointMap(), point_arrays(source, vectors, areas, selected, probability), events + 1, edisp
+        arrays = source.arrays | _pixel_shares(source, x, y, n)
+        arrays["inside"] = probability @ self.empty(source.cutout)
         return EventMap(source.map), arrays, events + 1, edisp
-
-    def _lost(self, probability: Array, source: "BoundSource") -> dict[str, Any]:
-        """Return where light of a point source on a cutout isn't selected, in points finer than the PSF."""
-        whole = probability.sum(axis=1)
-        missing = 1 - self.empty(source.cutout)
-        pixels = np.flatnonzero(missing.any(axis=0) & (source.cutout.area.ravel() > 0))
-        vectors, area = _points_in(source, pixels, self.cube.geom)
-        n_points = len(area) // max(len(pixels), 1)
-        n = _rounded(len(area))
-        lost = np.zeros((len(whole), n))
-        lost[:, : len(area)] = np.repeat(probability @ missing[:, pixels], n_points, axis=1) * area
-        padded = np.zeros((n, 3))
-        padded[: len(area)] = vectors
-        return {"probability": whole, "lost_vectors": padded, "lost": lost}
 
     def _check(self, source: "BoundSource", model: Any) -> None:
         where = f"Dataset {self.cube.name!r}: model {model.name!r}"
@@ -332,27 +311,6 @@ def _pixel_shares(source: "BoundSource", x: Array, y: Array, n: int) -> dict[str
     result: dict[str, Any] = {"pixels": np.zeros((n, 16), dtype=int), "shares": np.zeros((n, 16))}
     result["pixels"][: len(x)], result["shares"][: len(x)] = pixels, shares
     return result
-
-
-def _rounded(n: int) -> int:
-    """Return a length to which arrays are padded, so that few different ones are compiled."""
-    size = _PAD
-    while size < n:
-        size *= 4
-    return size
-
-
-def _points_in(source: "BoundSource", pixels: NDArray[np.intp], geom: Any) -> tuple[Array, Array]:
-    """Return directions that fill pixels of a cutout, finer than the PSF's core, and their solid angles."""
-    v_core = float(np.sqrt(source.arrays["psf_scale"][0])) / 0.3
-    scale = float(np.max(geom.pixel_scales.to_value("rad")))
-    n = int(np.clip(np.ceil(scale / v_core), 1, _MAX_POINTS))
-    lon, lat = source.cutout.nodes(n)
-    rows, columns = source.cutout.shape
-    shape = (rows, n, columns, n)
-    vectors = unit_vector(lon.reshape(shape), lat.reshape(shape)).transpose(0, 2, 1, 3, 4)
-    vectors = vectors.reshape(rows * columns, n * n, 3)[pixels].reshape(-1, 3)
-    return vectors, np.repeat(source.cutout.area.ravel()[pixels] / n**2, n * n)
 
 
 def _factor(spatial: Any, sky: Any, energy: Array) -> Array:

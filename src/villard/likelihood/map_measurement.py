@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 #: Measurements with fewer bins are kept whole; in others sources that reach less than this share of the
 #: bins are kept there alone.
 _SMALL, _LOCAL = 4096, 0.3
+#: Point sources whose PSF is wanted in a smaller part of the pixels, 1 over this, are seen there alone.
+_FEW = 3
 #: Nodes per true energy bin for morphologies that depend on energy.
 _ENERGY_NODES = 3
 
@@ -369,7 +371,41 @@ class CompressedMeasurement(Measurement):
         """Return the function of a source whose position or shape is free, and its arrays."""
         from villard.likelihood.shapes import ShapeFunction, shape_arrays
 
+        found = self._few_pixels(source, pure, n_columns)
+        if found is not None:
+            return found
         return ShapeFunction(pure, source.energies[2], source.map), shape_arrays(source, self, n_columns)
+
+    def _few_pixels(self, source: "BoundSource", pure: Any, n_columns: int) -> tuple[Any, Any] | None:
+        """Return the same for a point source whose PSF is wanted in few pixels; `None` for all others."""
+        from villard.likelihood.event_shapes import EventShapeFunction
+        from villard.likelihood.point_map import PointMap, n_border, pixel_nodes, point_arrays
+
+        if source.map.kind != "point" or source.map.core[0]:
+            return None
+        index, energy = self.locate(source.cutout)
+        kept = np.flatnonzero(index >= 0)
+        selected = self._selected(source.cutout)
+        nodes = source.map.nodes**2
+        wanted = nodes * len(kept) + 2 * n_border(selected, source.cutout)
+        if _FEW * wanted > nodes * selected.shape[1]:
+            return None
+        vectors, areas = pixel_nodes(source.cutout, index[kept], source.map.nodes)
+        areas *= self.weigh(np.ones(len(self.bins)))[kept, np.newaxis]
+        arrays = point_arrays(source, vectors, areas, selected, source.edisp)
+        n = len(arrays["areas"])
+        edisp = np.zeros((len(source.edisp), n))
+        edisp[:, : len(kept)] = source.edisp[:, energy[kept]]
+        columns = np.append(kept + 1, np.full(n - len(kept), n_columns))
+        group = {
+            "map": arrays,
+            "edisp": edisp,
+            "energy_min": source.energies[0],
+            "energy_max": source.energies[1],
+            "columns": columns,
+            "row": np.zeros(n_columns),
+        }
+        return EventShapeFunction(pure, source.energies[2], PointMap(nodes, rest=True)), group
 
     def locate(self, cutout: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return for each kept bin its pixel in a cutout (-1 if outside) and its energy."""
@@ -385,11 +421,18 @@ class CompressedMeasurement(Measurement):
         array
             Shape (n_energies, n_pixels of the cutout); 0 for all others.
         """
+        return self._on_cutout(self.rest, cutout)
+
+    def _selected(self, cutout: Any) -> Array:
+        """Return the same of all bins that enter the fit."""
+        return self._on_cutout(self.cube.mask, cutout)
+
+    def _on_cutout(self, mask: NDArray[np.bool_], cutout: Any) -> Array:
         result = np.zeros((self.cube.shape[0], cutout.shape[0] * cutout.shape[1]))
         index = cutout.pixel_index(self.cube.shape[1:])
         inside = index >= 0
-        rest = self.rest if self.cube.weights is None else self.rest * self.cube.weights
-        result[:, index[inside]] = rest.reshape(self.cube.shape)[:, inside]
+        weights = mask if self.cube.weights is None else mask * self.cube.weights
+        result[:, index[inside]] = weights.reshape(self.cube.shape)[:, inside]
         return result
 
     def _template_response(self, model: Any) -> Response:
