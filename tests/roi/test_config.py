@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,3 +106,21 @@ def test_files_that_arent_configurations(tmp_path):
     path.write_text("a: [1\n")
     with pytest.raises(ConfigError, match="not a YAML file"):
         read_roi_config(path)
+
+
+def test_settings_of_calls_are_checked_as_those_of_files():
+    from villard.roi.fit import fit_settings
+    from villard.roi.options import options
+
+    config = ROIConfig.model_validate({})
+    assert options(SimpleNamespace(config=config), "optimizer", {"min_fit_quality": 2}, {}) == {
+        "min_fit_quality": 3
+    }
+    assert fit_settings(None, {})["min_fit_quality"] == 2
+    for wrong in ({"tol": "a"}, {"max_iter": 1.5}, {"min_fit_quality": 5}, {"tol": float("nan")}):
+        with pytest.raises(ConfigError, match=f"optimizer: {next(iter(wrong))}"):
+            fit_settings(None, wrong)
+    with pytest.raises(ConfigError, match="cov_scale: Input should be greater than 0, found -1"):
+        options(None, "sed", {"cov_scale": 3.0}, {"cov_scale": -1})
+    with pytest.raises(ConfigError, match=r"no optimizer 'NEWTN'. Did you mean 'NEWTON'"):
+        read_roi_config({"optimizer": {"optimizer": "NEWTN"}})

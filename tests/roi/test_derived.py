@@ -153,3 +153,40 @@ def test_null_source_and_coverage():
     below = toys.values[:, toys.index(medium)] < medium.value
     missed = np.mean(below & (toys.ts_truth(medium) > UPPER_LIMIT_95))
     assert abs(missed - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_errors_of_catalogues_dont_mix_with_those_of_the_fit(roi):
+    region = fit_roi()
+    spectrum = region.models["bright"].spectral_model
+    spectrum.index.error = 0.2
+    assert spectrum.index.frozen
+    region.fit()
+    relative = spectrum.amplitude.error / spectrum.amplitude.value
+    for key in ("flux", "flux100", "eflux10000", "dnde", "dnde100000"):
+        assert region["bright"][f"{key}_err"] / region["bright"][key] == pytest.approx(relative, rel=1e-9)
+    # Where the index was fitted, its error counts.
+    assert roi["bright"]["flux100_err"] / roi["bright"]["flux100"] > 1.5 * relative
+    band = region.bowtie("bright", loge=[3.0, 5.0])
+    np.testing.assert_allclose(band["dnde_hi"] / band["dnde"], 1 + relative, rtol=1e-9)
+
+
+def test_fluxes_above_100_gev(roi):
+    spectrum = roi.models["bright"].spectral_model
+    flux = spectrum.integral(100 * u.GeV, 10**5.5 * u.MeV).to_value("cm-2 s-1")
+    assert roi["bright"]["flux100000"] == pytest.approx(flux, rel=1e-10)
+    assert roi["bright"]["flux100000_ul95"] > flux
+    assert roi["bright"]["eflux100000_err"] > 0
+    dnde = spectrum(100 * u.GeV).to_value("cm-2 s-1 MeV-1")
+    assert roi["bright"]["dnde100000"] == pytest.approx(dnde, rel=1e-10)
+
+
+def test_results_are_of_the_present_model():
+    region = fit_roi()
+    region.fit()
+    flux, ts = region["bright"]["flux"], region["bright"]["ts"]
+    assert ts > 0
+    region.scale_parameter("bright", "amplitude", 3)
+    assert region["bright"]["flux"] == pytest.approx(3 * flux)
+    assert np.isnan(region["bright"]["ts"])
+    assert np.isnan(region["bright"]["flux_ul95"])
+    assert "norm_scan" not in region["bright"]

@@ -49,7 +49,11 @@ def test_a_new_spectrum_goes_through_the_old_one(roi):
     before, npred = source.spectral_model(reference), source["npred"]
     roi.set_source_spectrum("A far", "LogParabola")
     assert roi["A far"] is source
-    assert np.isnan(source["flux"])
+    # Results are of the present model: those that only a fit gives are forgotten.
+    flux = source.spectral_model.integral(*roi.energy_bounds).to_value("cm-2 s-1")
+    assert source["flux"] == pytest.approx(flux, rel=1e-10)
+    assert np.isnan(source["flux_ul95"])
+    assert np.isnan(source["ts"])
     spectrum = source.spectral_model
     assert spectrum.tag[0] == "LogParabolaSpectralModel"
     np.testing.assert_allclose(spectrum(reference).to_value(before.unit), before.value)
@@ -120,3 +124,31 @@ def test_energy_range_and_weights(roi):
     assert roi["A far"]["npred_wt"] == pytest.approx(0.25 * npred)
     roi.set_weights_map(None)
     assert roi["A far"]["npred_wt"] == pytest.approx(npred)
+
+
+def test_sources_outside_of_the_cubes(roi, caplog):
+    far = {"glon": 30.0, "glat": 0.0, "Prefactor": 1e-13, "Index": 2.0}
+    loglike = roi.loglike
+    with pytest.raises(ModelError, match="wholly outside"):
+        roi.add_source("lost", far, free=True)
+    # The region is as it was.
+    assert "lost" not in roi
+    assert roi.models.names == ["B near", "A far"]
+    assert roi.loglike == loglike
+    roi.add_source("lost", far)
+    assert "lost, 30.00 deg from the centre, has no predicted counts" in caplog.text
+    roi.free_norm("A far")
+    with pytest.raises(ModelError, match="wholly outside"):
+        roi.set_source_morphology("A far", "PointSource", glon=50.0, glat=0.0)
+    assert roi["A far"].offset < 1
+    assert np.isfinite(roi.fit(update=False)["loglike"])
+
+
+def test_locks_and_scales_end_with_their_parameters(roi):
+    roi.lock_parameter("A far", "Index")
+    roi.lock_parameter("A far", "Prefactor")
+    roi.set_source_spectrum("A far", "LogParabola")
+    assert roi.locked == {("A far", "amplitude")}
+    assert roi.optimize()["dloglike"] >= 0
+    roi.set_source_spectrum("A far", "PowerLaw2", {"Integral": 3e-9, "LowerLimit": 1e4, "UpperLimit": 1e5})
+    assert roi.parameter_scale("A far", "amplitude") == 1e-9

@@ -158,3 +158,49 @@ def test_priors_are_part_of_the_likelihood(roi):
     assert roi["A far"].spectral_model.amplitude.prior is None
     with pytest.raises(ParameterError, match="a sigma above 0"):
         roi.add_gauss_prior("A far", "index", 2, 0)
+
+
+def test_a_zeroed_source_stays_zero(roi):
+    roi.free_source("A far")
+    before = free(roi)
+    roi.zero_source("A far")
+    assert free(roi) == []
+    roi.free_sources()
+    roi.set_free_param_vector(np.ones(len(roi.parameters), dtype=bool))
+    assert not any(name.startswith("A far") for name in free(roi))
+    with pytest.raises(ParameterError, match="is zeroed; first call unzero_source"):
+        roi.free_parameter("A far", "Prefactor")
+    with pytest.raises(ParameterError, match="is zeroed"):
+        roi.set_norm("A far", 1)
+    with pytest.raises(ParameterError, match="is zeroed"):
+        roi.set_source_spectrum("A far", "LogParabola")
+    roi.free_sources(free=False)
+    roi.optimize()
+    assert roi["A far"].spectral_model.amplitude.value == 0
+    roi.unzero_source("A far")
+    assert free(roi) == before
+    assert roi["A far"]["npred"] > 0
+
+
+def test_numbers_that_cant_be_meant(roi):
+    for value in ("1e-12 cm-2 s-1", None, [1.0]):
+        with pytest.raises(ParameterError, match="A far, 'Prefactor': expected a number, or a quantity in"):
+            roi.set_parameter("A far", "Prefactor", value)
+    with pytest.raises(ParameterError, match="negative normalisation"):
+        roi.set_norm("A far", -1)
+    roi.set_norm_bounds("A far", [-5, None])
+    roi.set_norm("A far", -1)
+    amplitude = roi["A far"].spectral_model.amplitude
+    assert amplitude.value < 0
+    assert np.isnan(amplitude.max)
+    roi.set_norm("A far", 1)
+    roi.set_norm_bounds("A far", [None, 10])
+    assert np.isnan(amplitude.min)
+    assert amplitude.max > 0
+    bounds = amplitude.min, amplitude.max
+    with pytest.raises(ParameterError, match="expected a factor above 0"):
+        roi.scale_parameter("A far", "Prefactor", np.inf)
+    assert (amplitude.min, amplitude.max) == pytest.approx(bounds, nan_ok=True)
+    for wrong in ([np.nan, 1], ["a", 1], [1]):
+        with pytest.raises(ParameterError, match="expected \\[min, max\\]"):
+            roi.set_parameter_bounds("A far", "index", wrong)

@@ -57,3 +57,26 @@ def test_bad_settings(roi):
         roi.optimize(npred_frac=95)
     with pytest.raises(ModelError, match="Did you mean 'medium'"):
         roi.optimize(skip=["medum"])
+
+
+def test_ts_are_known_afterwards(roi):
+    roi.optimize()
+    optimized = {s.name: s["ts"] for s in roi.sources}
+    assert roi["bright"]["flux"] > 0
+    assert np.isnan(roi["bright"]["flux_ul95"])
+    found = roi.get_sources(minmax_ts=[100, None])
+    assert [s.name for s in found] == ["bright", "medium", "weak", "diffuse"]
+    roi.fit()
+    for name in ("bright", "medium", "weak"):
+        assert optimized[name] == pytest.approx(roi[name]["ts"], rel=0.1, abs=0.5)
+
+
+def test_settings_of_the_configuration(roi):
+    roi.config = {"roiopt": {"joint": True, "skip": ["medium"]}}
+    config = roi.optimize()["config"]
+    assert config["joint"]
+    assert config["skip"] == ["medium"]
+    assert roi.optimize(skip="weak")["config"]["skip"] == ["weak"]
+    for wrong in ({"max_free_sources": -1}, {"npred_threshold": np.nan}, {"shape_ts_threshold": "high"}):
+        with pytest.raises(ConfigError, match=f"roiopt: {next(iter(wrong))}"):
+            roi.optimize(**wrong)

@@ -77,3 +77,20 @@ def test_mistakes(roi):
         roi.get_sources(distance=1, coordsys="FK4")
     with pytest.raises(ModelError, match="is diffuse, and has no direction"):
         roi.get_sources(distance=1, skydir="iso")
+
+
+def test_what_is_of_the_model(roi):
+    assert "NEAR" in roi
+    assert "nearer" not in roi
+    near = roi["near"]
+    assert (near["SpectrumType"], near["SpatialModel"], near["SourceType"]) == (
+        "PowerLaw",
+        "PointSource",
+        "PointSource",
+    )
+    assert near["glon"] == pytest.approx(0.1)
+    assert near["ra"] == pytest.approx(near.skydir.icrs.ra.deg)
+    assert names(roi.get_sources(cuts={"SpatialModel": "ConstantValue"})) == ["iso"]
+    # Diffuse emission isn't anywhere near.
+    assert names(roi.get_sources(cuts={"offset": [0, 0.2]})) == ["near"]
+    assert names(roi.get_sources(cuts={"offset": [0, 0.2]}, exclude_diffuse=False)) == ["near", "iso"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
 from villard.config import Section
+from villard.utils.names import nearest
 
 __all__ = [
     "CurvatureConfig",
@@ -62,6 +63,21 @@ class OptimizerConfig(Section):
     init_lambda: PositiveFloat = 1e-4
     retries: Annotated[int, Field(ge=0)] = 3
     min_fit_quality: Annotated[int, Field(ge=0, le=3)] = 3
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from villard.roi.fit import OPTIMIZERS
+
+        if value.upper() not in OPTIMIZERS:
+            raise ValueError(f"no optimizer {value!r}. {nearest(value.upper(), OPTIMIZERS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _with_quality(self) -> OptimizerConfig:
+        # Defaults of the call rule where nothing is said; this one is stricter wherever there is a file.
+        self.__pydantic_fields_set__.add("min_fit_quality")
+        return self
 
 
 class RoioptConfig(Section):
@@ -215,13 +231,13 @@ class LightcurveConfig(_Output):
     """Settings of `villard.roi.ROI.lightcurve`."""
 
     binsz: PositiveFloat = 86400.0
-    nbins: int | None = None
+    nbins: Annotated[int, Field(ge=1)] | None = None
     time_bins: list[float] | None = None
     free_background: bool = False
     free_params: Pars = None
     free_radius: PositiveFloat | None = None
     free_sources: Names = []
-    max_free_sources: int = 5
+    max_free_sources: Annotated[int, Field(ge=0)] = 5
     outdir: str | None = None
     save_bin_data: bool = True
     shape_ts_threshold: float = 16.0

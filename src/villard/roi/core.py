@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +11,7 @@ import astropy.units as u
 import numpy as np
 
 from villard.datasets import Datasets
-from villard.exceptions import DataError
+from villard.exceptions import DataError, ModelError
 from villard.modeling.models import Models
 from villard.modeling.parameter import Parameters
 from villard.roi.derived import Derived
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from villard.maps import WcsGeom
 
 __all__ = ["ROI"]
+
+log = logging.getLogger(__name__)
 
 
 class ROI(
@@ -109,7 +112,7 @@ class ROI(
         self.config = config
         self.locked: set[tuple[str, str]] = set()
         self._scales: dict[tuple[str, str], float] = {}
-        self._zeroed: dict[str, tuple[float, float, bool]] = {}
+        self._zeroed: dict[str, tuple[float, float, list[str]]] = {}
         self._skydir = self.geom.center_skydir if skydir is None else skydir
         self._sources: list[Source] = []
         self._set_models(self.datasets.models if models is None else models, catalog or {})
@@ -141,13 +144,34 @@ class ROI(
         """Order models, give them to the datasets, and make the list of sources anew."""
         known = {id(s.model): s for s in self._sources}
         sources = [known.get(id(m)) or Source(m, self._skydir, catalog.get(m.name)) for m in Models(models)]
+        before = self._sources
+        try:
+            self._take(sources)
+            for source in self._sources:
+                # Of the values at the start: later ones would change what a bound means.
+                self.parameter_scale(source.name, self._norm_name(source.name))
+            self.update_npred([source.name for source in sources if id(source.model) not in known])
+        except Exception:
+            if before:
+                self._take(before)
+            raise
+        self._tell_unseen([source for source in sources if id(source.model) not in known])
+
+    def _take(self, sources: list[Source]) -> None:
         self._sources = sorted(sources, key=lambda source: (source.is_diffuse, source.offset))
         self.models = Models([source.model for source in self._sources])
         self.datasets.models = self.models
-        for source in self._sources:
-            # Of the values at the start: later ones would change what a bound means.
-            self.parameter_scale(source.name, self._norm_name(source.name))
-        self.update_npred([source.name for source in sources if id(source.model) not in known])
+
+    def _tell_unseen(self, sources: list[Source]) -> None:
+        """Warn of sources that can't have any counts: they lie outside of all cubes, beyond the PSF."""
+        for source in sources:
+            norm = source.model.parameters[self._norm_name(source.name)]
+            if norm.value > 0 and source["npred"] == 0 and not source.is_diffuse:
+                log.warning(
+                    "%s, %.2f deg from the centre, has no predicted counts: it lies outside of all cubes",
+                    source.name,
+                    source.offset,
+                )
 
     @property
     def sources(self) -> list[Source]:
@@ -158,7 +182,11 @@ class ROI(
         return find_source(self._sources, name)
 
     def __contains__(self, name: object) -> bool:
-        return any(name in source.names for source in self._sources)
+        try:
+            find_source(self._sources, str(name))
+        except ModelError:
+            return False
+        return True
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self.sources)

@@ -12,6 +12,7 @@ import numpy as np
 
 from villard.exceptions import ModelError, ParameterError
 from villard.modeling.models.gtlike import model_from_dict, norm_parameter, shape_parameters
+from villard.roi.fluxes import flux_results
 from villard.roi.io import default_overwrite
 from villard.roi.selection import select_sources
 from villard.roi.source import Source, normalised
@@ -119,6 +120,8 @@ class Editing:
             Whether the predicted counts are computed anew.
         """
         source: Source = self[name]  # type: ignore[index]
+        if source.name in self._zeroed:  # type: ignore[attr-defined]
+            raise ParameterError(f"set_source_spectrum: {source.name} is zeroed; first call unzero_source")
         if isinstance(spectrum_type, str):
             spectrum = _new_spectrum(self, source, spectrum_type, dict(spectrum_pars or {}))
         else:
@@ -191,11 +194,32 @@ class Editing:
 
     def _replace(self, source: Source, model: Any, update: bool = True) -> None:
         """Give a source another model, at its place in the order of distances."""
+        before, results = source.model, source.results
         source.model = model
         source.forget()
-        self._set_models([item.model for item in self.sources], {})  # type: ignore[attr-defined]
+        try:
+            self._set_models([item.model for item in self.sources], {})  # type: ignore[attr-defined]
+            if update:
+                self.update_npred([source.name])  # type: ignore[attr-defined]
+        except Exception:
+            source.model, source.results = before, results
+            self._set_models([item.model for item in self.sources], {})  # type: ignore[attr-defined]
+            raise
+        self._drop_names(source, before)
         if update:
-            self.update_npred([source.name])  # type: ignore[attr-defined]
+            source.results |= flux_results(source, self.energy_bounds)  # type: ignore[attr-defined]
+
+    def _drop_names(self, source: Source, before: Any) -> None:
+        """Drop locks of parameters that there aren't any more, and scales of those that are others now."""
+        own = source.model.parameters
+        kept = {
+            name
+            for name, p in zip(before.parameters.names, before.parameters, strict=True)
+            if name in own.names and own[name].unit == p.unit
+        }
+        self.locked = {k for k in self.locked if k[0] != source.name or k[1] in own.names}
+        for key in [k for k in self._scales if k[0] == source.name and k[1] not in kept]:  # type: ignore[attr-defined]
+            del self._scales[key]  # type: ignore[attr-defined]
 
     def set_edisp_flag(self, name: str, flag: bool = True) -> None:
         """Apply energy dispersion to a source, or not."""

@@ -19,7 +19,7 @@ from villard.modeling.parameter import Parameter
 from villard.roi.selection import select_sources
 from villard.roi.source import Source
 
-__all__ = ["Freeing", "find_parameters", "parameter_name"]
+__all__ = ["Freeing", "find_parameters", "is_locked", "parameter_name"]
 
 _GROUPS = ("norm", "shape", "index")
 
@@ -33,6 +33,7 @@ class Freeing:
     """
 
     locked: set[tuple[str, str]]
+    _zeroed: dict[str, tuple[float, float, list[str]]]
 
     def free_source(self, name: str, free: bool = True, pars: Any = None, **kwargs: Any) -> None:
         """Free or fix parameters of a source; locked ones stay as they are.
@@ -107,6 +108,8 @@ class Freeing:
         """
         source = self[name]  # type: ignore[index]
         parameter = find_parameter(source.model, par)
+        if free and source.name in self._zeroed:
+            raise ParameterError(f"{source.name} is zeroed; first call unzero_source({source.name!r})")
         if free and (source.name, parameter_name(source, parameter)) in self.locked:
             raise ParameterError(
                 f"{source.name}: {par!r} is locked; "
@@ -115,7 +118,7 @@ class Freeing:
         self._set_free(source, parameter, free)
 
     def _set_free(self, source: Source, parameter: Parameter, free: bool) -> None:
-        if (source.name, parameter_name(source, parameter)) not in self.locked:
+        if not is_locked(self, source, parameter):
             parameter.frozen = not free
 
     # Locks
@@ -147,14 +150,15 @@ class Freeing:
         return np.array(free, dtype=np.bool_)
 
     def set_free_param_vector(self, free: Sequence[bool] | NDArray[np.bool_]) -> None:
-        """Set which of `parameters` are free, locked ones included."""
+        """Set which of `parameters` are free, locked ones included; those of zeroed sources stay fixed."""
         parameters = self.parameters  # type: ignore[attr-defined]
         if len(free) != len(parameters):
             raise ParameterError(
                 f"set_free_param_vector: expected {len(parameters)} values, found {len(free)}"
             )
+        zeroed = {id(p) for name in self._zeroed for p in self[name].model.parameters}  # type: ignore[index]
         for parameter, value in zip(parameters, free, strict=True):
-            parameter.frozen = not value
+            parameter.frozen = not value or id(parameter) in zeroed
 
     def get_free_source_params(self, name: str) -> list[str]:
         """Return the names of the free parameters of a source."""
@@ -172,6 +176,11 @@ def parameter_name(source: Source, parameter: Parameter) -> str:
     """Return the name of a parameter within its model, such as ``index`` or ``lon_0``."""
     parameters = source.model.parameters
     return parameters.names[parameters.index(parameter)]
+
+
+def is_locked(roi: Any, source: Source, parameter: Parameter) -> bool:
+    """Return whether nothing may free a parameter: it is locked, or its source zeroed."""
+    return source.name in roi._zeroed or (source.name, parameter_name(source, parameter)) in roi.locked
 
 
 def find_parameters(source: Source, pars: Any = None, every: bool = False) -> list[Parameter]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from villard.exceptions import ConfigError, ModelError
 from villard.modeling.models.gtlike import norm_parameter
+from villard.roi.fluxes import BANDS, HIGHEST
 from villard.roi.lightcurve_fit import calc_ts_var, fit_constant, fit_time_bin, time_problems
 from villard.roi.lightcurve_result import LightCurve
 from villard.roi.nuisance import Nuisance, background_sources, nuisance_norms
@@ -254,11 +255,11 @@ def _with_shapes(table: Any, source: Any, shapes: Mapping[int, Mapping[str, Any]
 
 
 def band_fluxes(spectrum: Any, energy_bounds: Any) -> dict[str, tuple[float, str]]:
-    """Return flux and energy flux of a spectrum, in the range and from 100 MeV, 1 and 10 GeV on."""
+    """Return flux and energy flux of a spectrum, in the range and the bands of `flux_results`."""
     low, high = energy_bounds
     result = {}
-    for band in ("", "100", "1000", "10000"):
-        ends = (low, high) if not band else (float(band) * u.MeV, 10**5.5 * u.MeV)
+    for band in BANDS:
+        ends = (low, high) if not band else (float(band) * u.MeV, HIGHEST * u.MeV)
         result[f"flux{band}"] = (float(spectrum.integral(*ends).to_value("cm-2 s-1")), "cm-2 s-1")
         energy = float(spectrum.energy_flux(*ends).to_value("MeV cm-2 s-1"))
         result[f"eflux{band}"] = (energy, "MeV cm-2 s-1")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from villard.modeling.models.gtlike import norm_parameter
+from villard.roi.freeing import find_parameters, is_locked
 from villard.roi.templates import frozen_copy
 from villard.roi.view import free_only
 
@@ -65,10 +66,8 @@ def global_fit(
     where : str
         Who asks, for messages.
     """
-    from villard.roi.freeing import find_parameters
-
     background = background_sources(roi, source, settings["free_radius"])
-    parameters = [p for p in find_parameters(source, settings["free_pars"]) if not _is_locked(roi, source, p)]
+    parameters = [p for p in find_parameters(source, settings["free_pars"]) if not is_locked(roi, source, p)]
     norms = [norm_parameter(s.model) for s in background]
     others = [p for s in roi.sources if s is not source for p in s.model.parameters if not p.frozen]
     wanted = [*parameters, *norms, *(others if settings["free_background"] else [])]
@@ -86,12 +85,6 @@ def global_fit(
     return result, nuisance_norms(background, scale)
 
 
-def _is_locked(roi: Any, source: Any, parameter: Any) -> bool:
-    from villard.roi.freeing import parameter_name
-
-    return (source.name, parameter_name(source, parameter)) in roi.locked
-
-
 def background_sources(roi: Any, source: Any, free_radius: float | None, take_free: bool = True) -> list[Any]:
     """Return the other sources whose norm is free, and, if a radius is given, those within it."""
     chosen = (
@@ -106,7 +99,7 @@ def background_sources(roi: Any, source: Any, free_radius: float | None, take_fr
     if free_radius is not None:
         near = roi.get_sources(skydir=source.skydir, distance=float(free_radius), exclude_diffuse=True)
         chosen += [s for s in near if s is not source and s not in chosen and _norm(s) is not None]
-    return [s for s in chosen if not _is_locked(roi, s, norm_parameter(s.model))]
+    return [s for s in chosen if not is_locked(roi, s, norm_parameter(s.model))]
 
 
 def _norm(source: Any) -> Any:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from villard.exceptions import ConfigError
-from villard.modeling.models.gtlike import find_parameter, shape_parameters
+from villard.modeling.models.gtlike import shape_parameters
 from villard.roi.derived import BoundRegion, norm_of
 from villard.roi.fit import fit_settings
+from villard.roi.fluxes import flux_results
+from villard.roi.freeing import is_locked
 from villard.roi.lines import Lines
 from villard.roi.options import options
-from villard.roi.view import free_only
+from villard.roi.view import free_only, names_of
 
 __all__ = ["Optimizing", "optimize_region"]
 
@@ -26,6 +28,7 @@ _DEFAULTS: dict[str, Any] = {
     "shape_ts_threshold": 25.0,
     "max_free_sources": 5,
     "skip": None,
+    "joint": False,
 }
 
 
@@ -40,7 +43,7 @@ class Optimizing:
         max_free_sources: int | None = None,
         skip: Iterable[str] | None = None,
         optimizer: Mapping[str, Any] | None = None,
-        joint: bool = False,
+        joint: bool | None = None,
     ) -> dict[str, Any]:
         """Fit norms and shapes of all sources, whatever is free now, to start from good values.
 
@@ -70,7 +73,8 @@ class Optimizing:
         -------
         dict
             ``loglike0`` and ``loglike1``, ln L before and after, their difference ``dloglike``, ``config``.
-            What is free afterwards is what was before; locked parameters stay. Values change, errors don't.
+            What is free afterwards is what was before; locked parameters stay. Values change, errors don't;
+            sources have their TS, with the others held or raised as for `fit`, counts and fluxes.
         """
         given = {
             "npred_frac": npred_frac,
@@ -78,20 +82,19 @@ class Optimizing:
             "shape_ts_threshold": shape_ts_threshold,
             "max_free_sources": max_free_sources,
             "skip": skip,
+            "joint": joint,
         }
         settings = options(self, "roiopt", _DEFAULTS, {k: v for k, v in given.items() if v is not None})
         if not 0 < settings["npred_frac"] <= 1:
             raise ConfigError(f"optimize: npred_frac must be in (0, 1], found {settings['npred_frac']!r}")
         fitting = fit_settings(self, dict(optimizer or {}))
-        return optimize_region(self, settings, fitting, joint)
+        return optimize_region(self, settings, fitting)
 
 
-def optimize_region(
-    roi: Any, settings: Mapping[str, Any], fitting: Mapping[str, Any], joint: bool
-) -> dict[str, Any]:
+def optimize_region(roi: Any, settings: Mapping[str, Any], fitting: Mapping[str, Any]) -> dict[str, Any]:
     """Optimise a region; see `Optimizing.optimize`."""
-    skipped = {roi[name].name for name in settings["skip"] or []}
-    locked = {id(find_parameter(roi[source].model, name)) for source, name in roi.locked}
+    skipped = {roi[name].name for name in names_of(settings["skip"])}
+    locked = {id(p) for s in roi.sources for p in s.model.parameters if is_locked(roi, s, p)}
     norms = {s.name: n for s in roi.sources if (n := norm_of(s)) is not None and id(n) not in locked}
     roi.update_npred()
     before = roi.loglike
@@ -100,10 +103,18 @@ def optimize_region(
     bright = [s for s in fitted if ts[s.name] >= settings["shape_ts_threshold"]]
     bright.sort(key=lambda s: -ts[s.name])
     shapes = {s.name: [p for p in shape_parameters(s.model) if id(p) not in locked] for s in bright}
-    _fit_shapes(roi, fitting, bright, fitted, norms, shapes, joint)
+    ts |= _fit_shapes(roi, fitting, bright, fitted, norms, shapes, settings["joint"])
+    for source in fitted:
+        source.forget()
+        # Without errors: values have changed since they were computed.
+        fluxes = flux_results(source, roi.energy_bounds)
+        source.results |= {key: value for key, value in fluxes.items() if not key.endswith("_err")}
+        source.results["ts"] = ts[source.name]
     roi.update_npred()
     after = roi.loglike
-    config = {**settings, "joint": joint, "optimizer": dict(fitting)}
+    for source in fitted:
+        source.results["loglike"] = after
+    config = {**settings, "optimizer": dict(fitting)}
     return {"loglike0": before, "loglike1": after, "dloglike": after - before, "config": config}
 
 
@@ -139,13 +150,13 @@ def _fit_shapes(
     norms: Mapping[str, Any],
     shapes: Mapping[str, list[Any]],
     joint: bool,
-) -> None:
-    """Fit norm and shape of bright sources, one after the other, and at last all together."""
+) -> dict[str, float]:
+    """Fit norm and shape of bright sources, one after the other, and at last all together; return TS."""
     every = [norms[s.name] for s in (fitted if joint else bright)] + [
         p for s in bright for p in shapes[s.name]
     ]
     if not any(shapes.values()) and not joint:
-        return
+        return {}
     with free_only(roi, every):
         steps = _Steps(roi, fitting)
     for source in bright:
@@ -156,6 +167,9 @@ def _fit_shapes(
         steps.fit([norms[s.name] for s in fitted])
         steps.fit(every)
     steps.keep()
+    changed = fitted if joint else bright
+    region = BoundRegion(roi, steps.likelihood, np.ones(steps.likelihood.n_free, dtype=bool))
+    return dict(zip((s.name for s in changed), region.ts(changed), strict=True))
 
 
 def _largest(npred: Mapping[str, float], settings: Mapping[str, Any], skipped: set[str]) -> list[str]:

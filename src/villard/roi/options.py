@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ def options(roi: Any, section: str, defaults: Mapping[str, Any], given: Mapping[
     Raises
     ------
     ConfigError
-        If one isn't known; the nearest is offered.
+        If one isn't known, the nearest is offered; or if a number or text isn't what the section of the
+        configuration takes.
 
     Examples
     --------
@@ -41,12 +42,37 @@ def options(roi: Any, section: str, defaults: Mapping[str, Any], given: Mapping[
     for key in given:
         if key not in defaults:
             raise ConfigError(f"{section}: no setting {key!r}. {nearest(key, defaults)}")
+    given = {key: _checked(section, key, value) for key, value in given.items()}
     whole = getattr(roi, "config", None)
     if "overwrite" in defaults:
         defaults = {**defaults, "overwrite": _overwrites(whole)}
     config = _section(whole, section)
     configured = {key: value for key, value in config.items() if key in defaults and value is not None}
     return {**defaults, **configured, **given}
+
+
+def _checked(section: str, key: str, value: Any) -> Any:
+    """Return a setting, or raise `ConfigError` if a configuration couldn't have it either."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, bool | int | float | str):
+        return value
+    from pydantic import Field, TypeAdapter, ValidationError
+
+    from villard.roi.config import ROIConfig
+
+    part = ROIConfig.model_fields.get(section)
+    field = getattr(part.annotation, "model_fields", {}).get(key) if part else None
+    if field is None:
+        return value
+    try:
+        if isinstance(value, float) and np.isnan(value):
+            raise ConfigError(f"{section}: {key}: expected a number, found nan")
+        # `Field` changes nothing; without other metadata there would be nothing to annotate with.
+        read = TypeAdapter(Annotated[field.annotation, *field.metadata, Field()]).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{section}: {key}: {error.errors()[0]['msg']}, found {value!r}") from None
+    return read if isinstance(value, str) else value
 
 
 def _overwrites(config: Any) -> bool:

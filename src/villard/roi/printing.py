@@ -81,9 +81,10 @@ def format_params(roi: Any, allpars: bool = False) -> str:
 def _row(roi: Any, source: Source, position: int, name: str, parameter: Any) -> str:
     scale = roi.parameter_scale(source.name, name)
     numbers = (parameter.value, parameter.error, parameter.min, parameter.max)
-    # A tenth of a degree isn't enough for positions.
-    form = ".6g" if parameter.unit == "deg" else ".3g"
-    texts = ["-" if np.isnan(number) else format(number / scale, form) for number in numbers]
+    texts = ["-" if np.isnan(number) else format(number / scale, ".3g") for number in numbers]
+    if parameter.unit == "deg" and abs(parameter.value) >= 0.1:
+        # A tenth of a degree isn't enough for positions.
+        texts[0] = format(parameter.value / scale, ".6g")
     locked = (source.name, name) in roi.locked
     state = "L" if locked else "" if parameter.frozen else "*"
     return _PARAMS % (position, name, *texts, f"{scale:.3g}", state, parameter.unit.to_string("fits"))

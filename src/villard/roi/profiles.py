@@ -14,7 +14,7 @@ from villard.exceptions import ConfigError, FitError, ParameterError
 from villard.modeling.models.gtlike import find_parameter, norm_parameter, shape_parameters
 from villard.modeling.models.spectral.errors import linear_errors
 from villard.roi.derived import UPPER_LIMIT_95
-from villard.roi.fluxes import flux_results
+from villard.roi.fluxes import flux_results, held_parameters
 from villard.roi.options import options
 from villard.roi.profiling import Profiler
 
@@ -166,7 +166,8 @@ class Profiles:
             low, high = self.energy_bounds.to_value("MeV")  # type: ignore[attr-defined]
             loge = np.linspace(np.log10(low), np.log10(high), 50)
         energy = 10.0 ** np.atleast_1d(np.asarray(loge, dtype=float))
-        value, error, _ = linear_errors(spectrum, "evaluate", (energy * _TO_MEV,)) * _TO_MEV
+        held = held_parameters(spectrum)
+        value, error, _ = linear_errors(spectrum, "evaluate", (energy * _TO_MEV,), held) * _TO_MEV
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = error / value
         high_edge, low_edge = value * (1 + relative), value / (1 + relative)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.exceptions import FitError, ModelError
+from villard.roi.freeing import is_locked
 from villard.roi.view import excluded
 
 __all__ = ["Reduced", "Refit", "nuisance_parameters", "reduced"]
@@ -259,7 +260,7 @@ def nuisance_parameters(
 
     source = roi[name]
     own = [norm_parameter(source.model)] + ([] if fix_shape else list(shape_parameters(source.model)))
-    own = [p for p in own if not _is_locked(roi, source, p)]
+    own = [p for p in own if not is_locked(roi, source, p)]
     others: dict[int, tuple[Any, str]] = {}
     for other in roi.sources:
         if other is source:
@@ -269,16 +270,10 @@ def nuisance_parameters(
         near = free_radius is not None and not other.is_diffuse
         if near and other.skydir.separation(source.skydir).deg < free_radius:
             norm = norm_parameter(other.model)
-            if not _is_locked(roi, other, norm):
+            if not is_locked(roi, other, norm):
                 others[id(norm)] = norm, other.name
     names = list(dict.fromkeys(name for _, name in others.values()))
     return own, [p for p, _ in others.values()], names
-
-
-def _is_locked(roi: Any, source: Any, parameter: Any) -> bool:
-    from villard.roi.freeing import parameter_name
-
-    return (source.name, parameter_name(source, parameter)) in roi.locked
 
 
 def check_movable(roi: Any, name: str, where: str) -> Any:

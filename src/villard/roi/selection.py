@@ -71,8 +71,8 @@ class Selection:
         square : bool
             Whether ``distance`` is half the side of a square, instead of the radius of a circle.
         exclude_diffuse : bool, optional
-            Whether diffuse emission is left out. By default it is where there is a ``distance``; with
-            `False` it passes any distance, which is the rule of fermipy.
+            Whether diffuse emission is left out. By default it is where there is a ``distance``, or a cut on
+            "offset"; with `False` it passes any distance, which is the rule of fermipy.
 
         Returns
         -------
@@ -121,6 +121,8 @@ def select_sources(
     for key, limits in ranges:
         if limits is not None:
             _check_known(roi, key)
+            if key == "offset" and exclude_diffuse is not False:
+                sources = [source for source in sources if not source.is_diffuse]
             passes = _condition(key, limits)
             sources = [source for source in sources if passes(source)]
     return sources
@@ -174,7 +176,7 @@ def _check_known(roi: Any, key: str) -> None:
         return
     if not any(key in source for source in roi.sources):
         known = {k for source in roi.sources for k in (*source.results, *source.catalog, "offset")}
-        raise ModelError(f"No source has {key!r}. {suggestion(key, sorted(known))}")
+        raise ModelError(f"No source has {key!r}. {suggestion(key, sorted(known))}".rstrip())
     if key == "ts" and all(np.isnan(source["ts"]) for source in roi.sources):
         raise ParameterError(
             "A range of TS selects nothing before TS are known: call fit() or optimize() first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from villard.modeling.models.gtlike import find_parameter, norm_parameter
 from villard.modeling.models.gtlike.names import resolve
 from villard.modeling.parameter import Parameter
 from villard.modeling.prior import GaussianPrior
+from villard.roi.fluxes import flux_results
 from villard.roi.freeing import parameter_name
 from villard.roi.source import Source
 
@@ -29,7 +31,7 @@ class Setting:
     """
 
     _scales: dict[tuple[str, str], float]
-    _zeroed: dict[str, tuple[float, float, bool]]
+    _zeroed: dict[str, tuple[float, float, list[str]]]
 
     def set_parameter(
         self,
@@ -65,13 +67,15 @@ class Setting:
         ------
         ParameterError
             If there is no such parameter; or if a positive value of a falling index in gtlike's convention
-            would make the spectrum rise, which is hardly meant.
+            would make the spectrum rise, or a norm would be negative without bounds that allow it, which is
+            hardly meant.
         """
         entry = named_parameter(self, name, par)
         if scale is not None:
             entry.set_scale(scale)
         number = entry.true(value, true_value)
         own = entry.to_ours(number)
+        self._check_norm(entry, own, bounds)
         _widen(entry.parameter, own)
         entry.parameter.value = own
         if bounds is not None:
@@ -82,8 +86,8 @@ class Setting:
         if update_source:
             self._changed(entry.source)
 
-    def set_parameter_bounds(self, name: str, par: str, bounds: Sequence[float]) -> None:
-        """Set bounds of a parameter, as multiples of its scale.
+    def set_parameter_bounds(self, name: str, par: str, bounds: Sequence[float | None]) -> None:
+        """Set bounds of a parameter, as multiples of its scale; `None` for an open end.
 
         Raises
         ------
@@ -103,7 +107,7 @@ class Setting:
 
     def scale_parameter(self, name: str, par: str, scale: float) -> None:
         """Multiply a parameter, and its bounds, by a factor."""
-        if not scale > 0:
+        if not (scale > 0 and math.isfinite(scale)):
             raise ParameterError(f"scale_parameter: expected a factor above 0, found {scale!r}")
         parameter = named_parameter(self, name, par).parameter
         bounds = parameter.min * scale, parameter.max * scale
@@ -149,15 +153,20 @@ class Setting:
     # Sources of no flux
 
     def zero_source(self, name: str) -> None:
-        """Set the normalisation of a source to zero and fix the source, until `unzero_source`."""
+        """Set the normalisation of a source to zero and fix the source, until `unzero_source`.
+
+        What was free is free again then; until then nothing frees it, not even `optimize`.
+        """
         source: Source = self[name]  # type: ignore[index]
         if source.name in self._zeroed:
             return
-        norm = norm_parameter(source.model)
-        self._zeroed[source.name] = norm.value, norm.min, norm.frozen
+        norm, parameters = norm_parameter(source.model), source.model.parameters
+        free = [name for name, p in zip(parameters.names, parameters, strict=True) if not p.frozen]
+        self._zeroed[source.name] = norm.value, norm.min, free
         _widen(norm, 0.0)
         norm.value = 0.0
-        norm.frozen = True
+        for parameter in parameters:
+            parameter.frozen = True
         self._changed(source)
 
     def unzero_source(self, name: str) -> None:
@@ -166,8 +175,23 @@ class Setting:
         if source.name not in self._zeroed:
             raise ParameterError(f"unzero_source: {source.name!r} wasn't zeroed")
         norm = norm_parameter(source.model)
-        norm.value, norm.min, norm.frozen = self._zeroed.pop(source.name)
+        norm.value, norm.min, free = self._zeroed.pop(source.name)
+        for name in free:
+            self.free_parameter(source.name, name)  # type: ignore[attr-defined]
         self._changed(source)
+
+    def _check_norm(self, entry: NamedParameter, value: float, bounds: Any) -> None:
+        """Raise `ParameterError` if a norm can't have a value."""
+        if entry.parameter is not norm_parameter(entry.source.model):
+            return
+        if entry.source.name in self._zeroed:
+            raise ParameterError(f"{entry.source.name} is zeroed; first call unzero_source")
+        allowed = entry.parameter.min < 0 or (bounds is not None and bounds[0] is not None and bounds[0] < 0)
+        if value < 0 and not allowed:
+            raise ParameterError(
+                f"{entry.source.name}, {entry.name!r}: {value:g} would be a negative normalisation. If that "
+                "is meant, set bounds that allow it first"
+            )
 
     # Priors
 
@@ -217,7 +241,9 @@ class Setting:
             parameter.prior = None
 
     def _changed(self, source: Source) -> None:
-        """Compute anew what depends on a source's parameters without a fit."""
+        """Compute anew what depends on a source's parameters without a fit, and forget what a fit gave."""
+        source.forget()
+        source.results |= flux_results(source, self.energy_bounds)  # type: ignore[attr-defined]
         self.update_npred([source.name])  # type: ignore[attr-defined]
 
 
@@ -284,8 +310,9 @@ class NamedParameter:
 
     def true(self, value: Any, true_value: bool) -> float:
         """Return the value that a user means by a number or quantity."""
-        if isinstance(value, u.Quantity | str):
-            return self.from_ours(float(u.Quantity(value).to_value(self.parameter.unit)))
+        plain = self.number(value)
+        if plain is not None:
+            return self.from_ours(plain)
         number = float(value) if true_value else float(value) * self.scale
         falling = self.entry is not None and self.entry.ours in _INDICES and self.entry.sign < 0
         if true_value and falling and number > 0:
@@ -296,20 +323,44 @@ class NamedParameter:
             )
         return number
 
-    def set_bounds(self, bounds: list[float]) -> None:
+    def number(self, value: Any) -> float | None:
+        """Return a quantity, or a text, in our parameter's unit; `None` for a plain number.
+
+        Raises
+        ------
+        ParameterError
+            If it is neither, or has another unit.
+        """
+        try:
+            if isinstance(value, u.Quantity | str):
+                return float(u.Quantity(value).to_value(self.parameter.unit))
+            float(value)
+        except (TypeError, ValueError) as error:
+            unit = self.parameter.unit.to_string() or "no unit"
+            raise ParameterError(
+                f"{self.source.name}, {self.name!r}: expected a number, or a quantity in {unit}, "
+                f"found {value!r}"
+            ) from error
+        return None
+
+    def set_bounds(self, bounds: list[float | None]) -> None:
         """Set bounds that are multiples of the scale."""
-        if len(bounds) != 2 or not bounds[0] <= bounds[1]:
-            raise ParameterError(f"{self.source.name}, {self.name!r}: expected [min, max], found {bounds}")
-        low, high = sorted(self.to_ours(bound * self.scale) for bound in bounds)
+        where = f"{self.source.name}, {self.name!r}"
+        if len(bounds) != 2:
+            raise ParameterError(f"{where}: expected [min, max], found {bounds}")
+        ends = [end if b is None else b for b, end in zip(bounds, (-math.inf, math.inf), strict=True)]
+        if not all(isinstance(b, numbers.Real) for b in ends) or not ends[0] <= ends[1]:
+            raise ParameterError(f"{where}: expected [min, max], found {bounds}")
+        low, high = sorted(self.to_ours(bound * self.scale) for bound in ends)
         value = self.parameter.value
         if not low <= value <= high:
             unit = self.parameter.unit
             raise ParameterError(
-                f"{self.source.name}, {self.name!r}: the value of {self.parameter.name!r}, {value:g} {unit}, "
+                f"{where}: the value of {self.parameter.name!r}, {value:g} {unit}, "
                 f"isn't within [{low:g}, {high:g}]: set it first"
             )
         self.parameter.min = self.parameter.max = math.nan
-        self.parameter.min, self.parameter.max = low, high
+        self.parameter.min, self.parameter.max = (b if math.isfinite(b) else math.nan for b in (low, high))
 
 
 _INDICES = ("index", "index_1", "index_2", "tilt")
@@ -349,9 +400,8 @@ def power_of_ten(value: float) -> float:
 
 
 def _number(value: Any, entry: NamedParameter) -> float:
-    if isinstance(value, u.Quantity | str):
-        return abs(entry.from_ours(float(u.Quantity(value).to_value(entry.parameter.unit))))
-    return float(value)
+    plain = entry.number(value)
+    return float(value) if plain is None else abs(entry.from_ours(plain))
 
 
 def _widen(parameter: Parameter, value: float) -> None:

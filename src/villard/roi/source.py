@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +52,9 @@ class SourceKeyError(ModelError, KeyError):
 class Source:
     """A source of a region of interest.
 
-    ``source[key]`` gives, by its key, a result (``"ts"``, ``"npred"``, ``"flux"``, …), an attribute or a
-    column of the catalogue.
+    ``source[key]`` gives, by its key, a result (``"ts"``, ``"npred"``, ``"flux"``, …), an attribute, what
+    fermipy calls the model's (``"SpectrumType"``, ``"SpatialModel"``, ``"ra"``, ``"glon"``, …) or a column of
+    the catalogue.
 
     Parameters
     ----------
@@ -152,14 +153,15 @@ class Source:
             return self.results[key]
         if key in _ATTRIBUTES:
             return getattr(self, key)
+        if key in _OF_THE_MODEL:
+            return _OF_THE_MODEL[key](self)
         if key in self.catalog:
             return self.catalog[key]
-        known = [*self.results, *_ATTRIBUTES, *self.catalog]
-        hint = suggestion(key, known)
-        raise SourceKeyError(f"Source {self.name!r} has no {key!r}. {hint}")
+        known = [*self.results, *_ATTRIBUTES, *_OF_THE_MODEL, *self.catalog]
+        raise SourceKeyError(f"Source {self.name!r} has no {key!r}. {suggestion(key, known)}".rstrip())
 
     def __contains__(self, key: object) -> bool:
-        return key in self.results or key in _ATTRIBUTES or key in self.catalog
+        return any(key in keys for keys in (self.results, _ATTRIBUTES, _OF_THE_MODEL, self.catalog))
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return what ``source[key]`` gives, or ``default`` if there is no such thing."""
@@ -171,6 +173,45 @@ class Source:
     def __repr__(self) -> str:
         kind = "diffuse" if self.is_diffuse else "extended" if self.extended else "point"
         return f"Source(name={self.name!r}, {kind})"
+
+
+def _coordinate(frame: str, axis: str) -> Callable[[Source], float]:
+    def value(source: Source) -> float:
+        position = source.skydir
+        return float("nan") if position is None else float(getattr(position.transform_to(frame), axis).deg)
+
+    return value
+
+
+def _spectrum_type(source: Source) -> str:
+    from villard.modeling.models.gtlike import spectrum_type
+
+    return spectrum_type(source.model)
+
+
+def _spatial_type(source: Source) -> str:
+    from villard.modeling.models.gtlike import spatial_type
+
+    return spatial_type(source.model)
+
+
+def _spatial_model(source: Source) -> str:
+    kind = _spatial_type(source)
+    return "PointSource" if kind == "SkyDirFunction" else kind
+
+
+#: What fermipy keeps of the present model; a catalogue may have other values in columns of these names.
+_OF_THE_MODEL: dict[str, Callable[[Source], Any]] = {
+    "Source_Name": lambda source: source.name,
+    "SpectrumType": _spectrum_type,
+    "SpatialType": _spatial_type,
+    "SpatialModel": _spatial_model,
+    "SourceType": lambda s: "DiffuseSource" if s.is_diffuse or s.extended else "PointSource",
+    "ra": _coordinate("icrs", "ra"),
+    "dec": _coordinate("icrs", "dec"),
+    "glon": _coordinate("galactic", "l"),
+    "glat": _coordinate("galactic", "b"),
+}
 
 
 def _unknown_results() -> dict[str, Any]:

@@ -140,10 +140,26 @@ def _scaled_covariance(model: SpectralModel) -> tuple[Array, Array]:
     return errors * factor, covariance / np.outer(safe, safe)
 
 
-def linear_errors(model: SpectralModel, kind: str, energies: tuple[Array, ...]) -> Array:
-    """Return value and (twice) its standard error, by first-order propagation; shape (3, ...)."""
+def linear_errors(
+    model: SpectralModel, kind: str, energies: tuple[Array, ...], known: Array | None = None
+) -> Array:
+    """Return value and (twice) its standard error, by first-order propagation; shape (3, ...).
+
+    Parameters
+    ----------
+    model : `SpectralModel`
+        Spectrum.
+    kind : str
+        "evaluate", "integral", "energy_flux" or "index".
+    energies : tuple of array
+        Energies, or the ends of ranges (TeV).
+    known : array of bool, optional
+        Parameters whose errors don't count.
+    """
     value, jacobian = value_and_jacobian(model, kind, energies)
     errors, correlation = _scaled_covariance(model)
+    if known is not None:
+        errors = np.where(known, 0.0, errors)
     # A parameter without error doesn't matter, not even where the derivative by it is infinite.
     scaled = np.where(errors > 0, jacobian, 0.0) * errors
     variance = np.einsum("...i,ij,...j->...", scaled, correlation, scaled)
