@@ -34,7 +34,8 @@ def _engine(roi, position):
     test.spectral_model.amplitude.frozen = False
     test.spectral_model.amplitude.min = 0
     test = SkyModel(test.spectral_model, test.spatial_model, name="test")
-    without = bind(roi.datasets, models).minimize().value
+    null = bind(roi.datasets, models)
+    without = null.minimize().value if null.n_free else null.stat()
     likelihood = bind(roi.datasets, [*models, test])
     found = likelihood.minimize()
     column = likelihood.column(test.spectral_model.amplitude)
@@ -93,6 +94,59 @@ def test_nothing_free_is_the_ts_map(roi):
             p.frozen = state
     assert cube["sed"] is None
     np.testing.assert_allclose(cube["ts"].data, plain["ts"].data, atol=2e-3)
+
+
+def weights_of(dataset):
+    """Weights that differ in energy and over the map; some are 0."""
+    rng = np.random.default_rng(4)
+    data = rng.uniform(0.2, 1, dataset.data_shape) * np.array([0.3, 0.7, 1.0])[:, None, None]
+    data[rng.random(data.shape) < 0.05] = 0
+    return dataset.counts.copy(data=data)
+
+
+def test_weights_of_the_likelihood(roi):
+    """TS, norm and error at a pixel are those of a fit; predicted counts are those without weights."""
+    plain = roi.tsmap(model=POINT, exclude=["B"])
+    roi.set_weights_map(weights_of(roi.datasets[0]))
+    try:
+        y, x = np.unravel_index(np.nanargmax(plain["ts"].data), plain["ts"].data.shape)
+        position = plain["ts"].geom.pix_to_skydir(float(x), float(y))
+        frozen = [(p, p.frozen) for p in roi.parameters]
+        cube = roi.tscube(model=POINT, exclude=["B"], do_sed=False)
+        ts, norm = _engine(roi, position)
+        assert cube["ts"].data[y, x] == pytest.approx(ts, rel=0.01)
+        assert cube["norm"].data[y, x] == pytest.approx(norm, rel=0.01)
+        try:
+            for p, _ in frozen:
+                p.frozen = True
+            weighted = roi.tsmap(model=POINT, exclude=["B"])
+            ts, norm = _engine(roi, position)
+            fixed = roi.tscube(model=POINT, exclude=["B"])
+        finally:
+            for p, state in frozen:
+                p.frozen = state
+    finally:
+        roi.set_weights_map(None)
+    assert ts < 0.8 * plain["ts"].data[y, x]
+    # The kernel is cut where 1 % of the counts are left.
+    assert weighted["ts"].data[y, x] == pytest.approx(ts, rel=0.01)
+    np.testing.assert_allclose(fixed["ts"].data, weighted["ts"].data, atol=2e-3)
+    np.testing.assert_allclose(fixed["npred"].data, weighted["npred"].data, atol=0.02)
+    amplitude = weighted["amplitude"].data[y, x]
+    assert amplitude == pytest.approx(
+        norm * plain["amplitude"].data[y, x] / plain_norm(plain, y, x), rel=0.01
+    )
+    # Counts of the source, not those times the weights.
+    per_norm = plain["npred"].data[y, x] / plain["amplitude"].data[y, x]
+    assert weighted["npred"].data[y, x] / amplitude == pytest.approx(per_norm, rel=0.06)
+    np.testing.assert_allclose(
+        fixed["sed"]["npred"].data.sum(axis=0)[y, x], weighted["npred"].data[y, x], rtol=0.3
+    )
+
+
+def plain_norm(maps, y, x):
+    """Norm in terms of the test source's own amplitude."""
+    return maps["maps"]["norm"].data[0, y, x]
 
 
 def test_prior_holds_norms(roi, cube):

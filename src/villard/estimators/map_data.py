@@ -120,6 +120,12 @@ class MapData:
         return np.where(self.mask, self.measurement.data[name].reshape(self.shape), 0.0)
 
     @cached_property
+    def weights(self) -> Array:
+        """Weights of the bins in the likelihood, 1 where the dataset has none, 0 outside the mask."""
+        weights = getattr(self.dataset, "weights", None)
+        return np.where(self.mask, 1.0 if weights is None else np.asarray(weights.data, dtype=float), 0.0)
+
+    @cached_property
     def npred(self) -> Array:
         """Predicted counts of all models and the background, 0 outside the mask."""
         return self._checked(self.dataset.npred().data, "npred")

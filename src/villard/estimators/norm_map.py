@@ -6,7 +6,7 @@ For a source at one pixel the predicted counts are :math:`\mu_b = B_b + n k_b`, 
 .. math:: -2 \ln L = 2 [n S - \sum_b N_b \ln(q_b + n)] + const, \quad S = \sum_b k_b, \quad q_b = B_b / k_b
 
 Only bins with counts need a logarithm; the sum of the others, S, is a correlation of the mask with the
-kernel. Many pixels are solved at once, as rows of small matrices that fit into the processor's caches.
+kernel. Weights of the likelihood multiply :math:`N_b` and, in S, :math:`k_b`. Many pixels are solved at once, as rows of small matrices that fit into the processor's caches.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class PixelProblem:
         Shape (n_basis, n_planes, 2 h + 1, 2 w + 1).
     coefficients : array
         Shape (n_basis, n_y, n_x).
+    weights : array, optional
+        Factors of each bin's part of ln L, of the shape of the counts; positive inside the mask.
     """
 
     counts: Array
@@ -60,6 +62,7 @@ class PixelProblem:
     mask: NDArray[np.bool_]
     kernels: Array
     coefficients: Array
+    weights: Array | None = None
 
 
 @dataclass
@@ -153,6 +156,8 @@ def solve_norms(
     for done in _in_threads(work, list(_chunks(order, lengths))):
         if progress is not None:
             progress(done)
+    if problem.weights is not None:
+        sums = kernel_sums(problem, weighted=False).reshape(-1)[pixels]
     result.npred = result.norm * sums
     return result
 
@@ -184,11 +189,13 @@ def _in_threads(work: Callable[[Index], int], parts: list[Index]) -> Iterator[in
             raise
 
 
-def kernel_sums(problem: PixelProblem) -> Array:
+def kernel_sums(problem: PixelProblem, weighted: bool = True) -> Array:
     """Return the counts predicted inside the mask for unit norm at each pixel, shape (n_y, n_x)."""
     from scipy import fft
 
-    kernels, mask = problem.kernels, problem.mask
+    kernels, mask = problem.kernels, problem.mask.astype(float)
+    if weighted and problem.weights is not None:
+        mask = mask * problem.weights
     n_y, n_x = mask.shape[1:]
     h, w = (n // 2 for n in kernels.shape[-2:])
     shape = [fft.next_fast_len(n + 2 * m, real=True) for n, m in ((n_y, h), (n_x, w))]
@@ -199,7 +206,7 @@ def kernel_sums(problem: PixelProblem) -> Array:
             groups.setdefault(inside.tobytes(), []).append(plane)
     total = np.zeros((n_y, n_x))
     for planes in groups.values():
-        transformed = fft.rfft2(mask[planes[0]].astype(float), shape, workers=-1)
+        transformed = fft.rfft2(mask[planes[0]], shape, workers=-1)
         for summed, coefficient in zip(kernels[:, planes].sum(axis=1), problem.coefficients, strict=True):
             image = fft.irfft2(
                 transformed * fft.rfft2(summed[::-1, ::-1], shape, workers=-1), shape, workers=-1
@@ -220,6 +227,8 @@ class _Bins:
         some = np.moveaxis(problem.mask & (problem.counts > 0), 0, -1)
         y, x, plane = np.nonzero(some)
         self.counts = problem.counts[plane, y, x]
+        if problem.weights is not None:
+            self.counts = self.counts * problem.weights[plane, y, x]
         self.background = np.maximum(problem.background[plane, y, x], TRUNCATION)
         # Where a kernel's element for a bin and a pixel is: at the difference of two numbers.
         self._offset = (plane * k_y + y) * k_x + x

@@ -47,7 +47,7 @@ class Planes:
         tile : (slice, slice)
             Rows and columns of the map.
         add_up : bool
-            Whether energies of the same mask are added up.
+            Whether energies of the same mask and weights are added up.
         """
         half = max(b.kernels.shape[2] // 2 for b in bases), max(b.kernels.shape[3] // 2 for b in bases)
         window = tuple(
@@ -58,24 +58,31 @@ class Planes:
         shape = tuple(part.stop - part.start for part in window)
         coefficients = np.zeros((n_basis, *shape))
         y, x = (slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, window, strict=True))
-        counts, background, masks, kernels = [], [], [], []
+        counts, background, weights, kernels = [], [], [], []
         first = 0
         for data, part, basis in zip(inputs, bins, bases, strict=True):
             own = slice(first, first + len(basis.kernels))
             first = own.stop
             coefficients[own, y, x] = basis.coefficients
-            mask = data.mask[part][:, window[0], window[1]]
-            observed, expected = (
-                cube[part][:, window[0], window[1]] for cube in (data.cube("counts"), data.npred)
+            observed, expected, weight = (
+                cube[part][:, window[0], window[1]]
+                for cube in (data.cube("counts"), data.npred, data.weights)
             )
-            for members in _alike(mask) if add_up else [[i] for i in range(len(mask))]:
+            for members in _alike(weight) if add_up else [[i] for i in range(len(weight))]:
                 counts.append(observed[members].sum(axis=0))
                 background.append(expected[members].sum(axis=0))
-                masks.append(mask[members[0]])
+                weights.append(weight[members[0]])
                 kernels.append(np.zeros((n_basis, 2 * half[0] + 1, 2 * half[1] + 1)))
                 kernels[-1][own] = _padded(basis.kernels[:, part][:, members].sum(axis=1), half)
+        factors = np.stack(weights)
+        mask = factors > 0
         problem = PixelProblem(
-            np.stack(counts), np.stack(background), np.stack(masks), np.stack(kernels, axis=1), coefficients
+            np.where(mask, counts, 0.0),
+            np.where(mask, background, 0.0),
+            mask,
+            np.stack(kernels, axis=1),
+            coefficients,
+            None if np.all(factors[mask] == 1) else factors,
         )
         return cls(problem, (window[0].start, window[1].start), tile)
 
@@ -97,7 +104,8 @@ class Planes:
     def null(self, pixels: NDArray[np.intp]) -> tuple[Array, Array]:
         """Return -2 ln L without the source, and the predicted counts, around each pixel."""
         problem = self.problem
-        stat = np.where(problem.mask, cash(problem.counts, problem.background), 0.0).sum(axis=0)
+        stat = np.where(problem.mask, cash(problem.counts, problem.background), 0.0)
+        stat = (stat if problem.weights is None else stat * problem.weights).sum(axis=0)
         h, w = (n // 2 for n in problem.kernels.shape[2:])
         npred = problem.background.sum(axis=0)
         return _box_sum(stat, h, w).ravel()[pixels], _box_sum(npred, h, w).ravel()[pixels]
@@ -109,10 +117,10 @@ def _padded(images: Array, half: tuple[int, int]) -> Array:
     return np.pad(images, ((0, 0), (dy, dy), (dx, dx)))
 
 
-def _alike(mask: NDArray[np.bool_]) -> list[list[int]]:
-    """Group the planes that have the same mask, without those that are masked everywhere."""
+def _alike(weights: Array) -> list[list[int]]:
+    """Group the planes that have the same weights, which are 0 outside the mask."""
     groups: dict[bytes, list[int]] = {}
-    for i, plane in enumerate(mask):
+    for i, plane in enumerate(weights):
         groups.setdefault(plane.tobytes(), []).append(i)
     return list(groups.values())
 

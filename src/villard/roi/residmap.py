@@ -101,7 +101,7 @@ def run_residmap(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]
     with excluded(roi, config["exclude"], energy_range(roi, config["loge_bounds"], "residmap")) as datasets:
         inputs = [MapData(dataset, "residmap") for dataset in datasets]
         kernels = _kernels(roi, inputs, source, config["max_kernel_radius"])
-        weights = _weights(inputs) if config["use_weights"] else None
+        weights = [data.weights for data in inputs] if config["use_weights"] else None
         maps = residual_maps([d.cube("counts") for d in inputs], [d.npred for d in inputs], kernels, weights)
     geom = roi.geom.to_image()
     seen = np.any([data.mask.any(axis=0) for data in inputs], axis=0)
@@ -144,12 +144,3 @@ def _kernels(roi: Any, inputs: list[Any], source: Any, largest: Any) -> list[Arr
         # Energies that aren't used don't count for the norm of the kernel.
         kernels.append(np.maximum(own, 0.0) * data.mask.any(axis=(1, 2))[:, np.newaxis, np.newaxis])
     return kernels
-
-
-def _weights(inputs: list[Any]) -> list[Array]:
-    """Return the weights of the likelihood, 1 where a dataset has none."""
-    maps = [getattr(data.dataset, "weights", None) for data in inputs]
-    return [
-        np.ones(data.shape) if weights is None else np.asarray(weights.data, dtype=float)
-        for data, weights in zip(inputs, maps, strict=True)
-    ]

@@ -112,6 +112,8 @@ def _run(roi: Any, datasets: Any, source: Any, config: dict[str, Any]) -> dict[s
     scans = {key: np.full((points, n_energy, *shape), np.nan) for key in ("norm_scan", "dloglike_scan")}
     seen = np.any([c.data.mask.any(axis=0) for c in components], axis=0)
     sums = _sums(components)
+    weighted = any(dataset.weights is not None for dataset in datasets)
+    counts = _sums(components, weighted=False) if weighted else sums
     total = np.sum([own.sum(axis=0) for own in sums], axis=0)
     usable = np.flatnonzero((seen & (total > 0)).ravel())
     with ProgressBar(len(usable), "TS cube") as bar:
@@ -120,10 +122,12 @@ def _run(roi: Any, datasets: Any, source: Any, config: dict[str, Any]) -> dict[s
             bins = _pixel_bins(components, y, x, total[y, x])
             fit = fit_pixels(scan, bins, float(config["tol"]), int(config["max_iter"]))
             images["ts"][y, x], images["norm"][y, x] = fit.ts, fit.norm
-            images["norm_err"][y, x], images["npred"][y, x] = fit.error, fit.norm * bins.total
+            images["norm_err"][y, x] = fit.error
+            images["npred"][y, x] = fit.norm * np.sum([own[:, y, x] for own in counts], axis=(0, 1))
             if with_sed:
                 per_energy = np.sum([own[:, y, x] for own in sums], axis=0).T
                 sed = fit_bins(scan, bins, fit, per_energy, n_energy, points, float(config["norm_sigma"]))
+                sed["npred"] = sed["norm"] * np.sum([own[:, y, x] for own in counts], axis=0).T
                 for key, cube in cubes.items():
                     cube[:, y, x] = sed[key].T
                 for key, cube in scans.items():
@@ -154,15 +158,10 @@ def _components(roi: Any, datasets: Any, source: Any, largest: Any) -> list[_Com
         data = MapData(dataset, "tscube")
         _, n_y, n_x = data.shape
         basis = make_basis(SourceShape(data, source, (height, width)), slice(0, n_y), slice(0, n_x))
-        counts = data.cube("counts") * _weights(dataset, data.shape)
+        counts = data.cube("counts") * data.weights
         energy, rows, columns = np.nonzero(data.mask & (counts > 0))
         components.append(_Component(data, basis, rows, columns, energy))
     return components
-
-
-def _weights(dataset: Any, shape: tuple[int, ...]) -> Array:
-    weights = getattr(dataset, "weights", None)
-    return np.ones(shape) if weights is None else np.asarray(weights.data, dtype=float)
 
 
 def _norm_scan(
@@ -184,7 +183,7 @@ def _norm_scan(
     for dataset, component in zip(datasets, components, strict=True):
         cube, data = Cube(dataset), component.data
         index = component.energy, component.rows, component.columns
-        weights = np.where(data.mask, _weights(dataset, data.shape), 0.0)
+        weights = data.weights
         own = [cube.predict(frozen_copy(source.model)).reshape(data.shape) for source in free]
         rest = np.maximum(data.npred - sum(own), 0.0) if own else data.npred
         counts.append((data.cube("counts") * weights)[index])
@@ -205,14 +204,14 @@ def _norm_scan(
     return scan, names
 
 
-def _sums(components: list[_Component]) -> list[Array]:
-    """Counts inside the mask of a test source of norm 1 at each pixel, shape (n_energy, n_y, n_x) each."""
+def _sums(components: list[_Component], weighted: bool = True) -> list[Array]:
+    """Counts of a test source of norm 1 at each pixel, where there is weight, shape (n_energy, n_y, n_x)."""
     from scipy.signal import fftconvolve
 
     result = []
     for component in components:
         data, basis = component.data, component.basis
-        weights = np.where(data.mask, _weights(data.dataset, data.shape), 0.0)
+        weights = data.weights if weighted else (data.weights > 0).astype(float)
         own = np.zeros(data.shape)
         for kernel, coefficient in zip(basis.kernels, basis.coefficients, strict=True):
             for e in range(len(own)):

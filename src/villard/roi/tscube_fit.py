@@ -252,12 +252,11 @@ def fit_bins(
     Returns
     -------
     dict
-        ``norm``, ``norm_err``, ``norm_ul`` (95 %), ``ts``, ``npred``, shape (n_pixels, n_energy), and
+        ``norm``, ``norm_err``, ``norm_ul`` (95 %), ``ts``, shape (n_pixels, n_energy), and
         ``norm_scan``, ``dloglike_scan``, shape (n_pixels, n_points, n_energy).
     """
     shape = (len(bins.total), n_energy)
     result = {key: np.full(shape, np.nan) for key in ("norm", "norm_err", "norm_ul", "ts")}
-    result["npred"] = np.full(shape, np.nan)
     for key in ("norm_scan", "dloglike_scan"):
         result[key] = np.full((shape[0], n_points, n_energy), np.nan)
     energy = scan.energy[bins.index]
@@ -271,7 +270,6 @@ def fit_bins(
         result["norm"][:, e], result["norm_err"][:, e] = norm, error
         result["norm_ul"][:, e] = one.limit(norm, error)
         result["ts"][:, e] = 2 * one.gain(norm)
-        result["npred"][:, e] = norm * totals[:, e]
         if n_points:
             width = np.where(np.isfinite(error), error, 1 / np.maximum(totals[:, e], 1e-300))
             low = np.maximum(norm - n_sigma * width, 0.0)
