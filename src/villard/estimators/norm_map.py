@@ -6,7 +6,8 @@ For a source at one pixel the predicted counts are :math:`\mu_b = B_b + n k_b`, 
 .. math:: -2 \ln L = 2 [n S - \sum_b N_b \ln(q_b + n)] + const, \quad S = \sum_b k_b, \quad q_b = B_b / k_b
 
 Only bins with counts need a logarithm; the sum of the others, S, is a correlation of the mask with the
-kernel. Weights of the likelihood multiply :math:`N_b` and, in S, :math:`k_b`. Many pixels are solved at once, as rows of small matrices that fit into the processor's caches.
+kernel. Weights of the likelihood multiply :math:`N_b` and, in S, :math:`k_b`. Many pixels are solved at
+once, as rows of small matrices that fit into the processor's caches.
 """
 
 from __future__ import annotations

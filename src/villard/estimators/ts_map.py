@@ -30,8 +30,9 @@ _PIXELS_PER_PIECE = 10_000
 class TSMapEstimator:
     """Put a source at each pixel, fit its norm, and compare with the fit without it.
 
-    Counts follow the Poisson distribution; weights of a dataset enter as in `~villard.modeling.Fit`. All models of the dataset and its background are kept as they
-    are. The norm may be negative as long as no predicted counts are. All pixels are fitted together.
+    Counts follow the Poisson distribution; weights of a dataset enter as in `~villard.modeling.Fit`. All
+    models of the dataset and its background are kept as they are. The norm may be negative as long as no
+    predicted counts are. All pixels are fitted together.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class TSMapEstimator:
         Edges of the energy bins of the maps, moved to the nearest edges of the data; one bin by default.
     sum_over_energy_groups : bool
         Whether the counts of each bin of the maps are added up to an image before the fit, which is
-        Gammapy's default; energies with other masks or weights stay apart. Otherwise all energies of a bin are fitted together, with one norm: that
-        finds more, as PSF and background change with energy.
+        Gammapy's default; energies with other masks or weights stay apart. Otherwise all energies of a bin
+        are fitted together, with one norm: that finds more, as PSF and background change with energy.
     max_niter : int
         Most steps of a fit.
     executor : optional
