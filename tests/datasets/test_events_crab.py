@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
+from villard.bayes import sample
 from villard.data import DataStore
 from villard.datasets import Datasets, EventDataset, MapDataset, SpectrumDataset
 from villard.makers import MapDatasetMaker, ReflectedRegionsBackgroundMaker, SpectrumDatasetMaker
@@ -16,6 +17,7 @@ from villard.modeling.models import (
     PointSpatialModel,
     SkyModel,
 )
+from villard.modeling.prior import UniformPrior
 
 CRAB = SkyCoord(83.6333, 22.0144, unit="deg")
 ENERGY = MapAxis.from_energy_bounds("0.9 TeV", "50 TeV", nbin=18)
@@ -47,29 +49,62 @@ def fit(datasets, model):
     return {p.name: (p.value, p.error) for p in model.parameters.free_parameters}
 
 
-def test_three_likelihoods_agree(observations):
-    events, cubes, spectra = [], [], []
+@pytest.fixture(scope="module")
+def analyses(observations):
+    """Datasets, models and fits: by events, cubes and off regions."""
+    datasets = {"events": [], "cubes": [], "on-off": []}
     image = WcsGeom.create(skydir=CRAB, binsz=0.02, width=5, proj="TAN")
     mask = WcsNDMap(image, data=image.separation(CRAB).deg > 0.3)
     region = RegionGeom.create("icrs;circle(83.6333, 22.0144, 0.11)", axes=[ENERGY])
     for observation in observations:
         name = str(observation.obs_id)
-        events.append(EventDataset.from_observation(observation, GEOM, energy_axis_true=TRUE))
+        events = EventDataset.from_observation(observation, GEOM, energy_axis_true=TRUE)
         empty = MapDataset.create(GEOM, energy_axis_true=TRUE, name=name, binsz_irf=0.5)
         cube = MapDatasetMaker().run(empty, observation)
         cube.psf_method = "exact"
-        cubes.append(cube)
         spectrum = SpectrumDataset.create(region, energy_axis_true=TRUE, name=name)
         spectrum = SpectrumDatasetMaker(containment_correction=True).run(spectrum, observation)
-        spectra.append(ReflectedRegionsBackgroundMaker(exclusion_mask=mask).run(spectrum, observation))
-    unbinned = fit(events, make_model())
-    binned = fit(cubes, make_model())
-    on_off = fit(spectra, make_model(spatial=False))
+        spectrum = ReflectedRegionsBackgroundMaker(exclusion_mask=mask).run(spectrum, observation)
+        for kind, dataset in zip(datasets, (events, cube, spectrum), strict=True):
+            datasets[kind].append(dataset)
+    models = {kind: make_model(spatial=kind != "on-off") for kind in datasets}
+    fits = {kind: fit(datasets[kind], models[kind]) for kind in datasets}
+    return datasets, models, fits
+
+
+def assert_alike(unbinned, binned, on_off):
+    """Compare values with errors, by name."""
     for name, (value, error) in unbinned.items():
-        assert abs(value - binned[name][0]) < 0.5 * error
+        assert abs(value - binned[name][0]) < 0.5 * error, name
     for name, (value, error) in on_off.items():
-        assert abs(value - unbinned[name][0]) < 2 * error
+        assert abs(value - unbinned[name][0]) < 2 * error, name
+
+
+def test_three_likelihoods_agree(analyses):
+    _, _, fits = analyses
+    assert_alike(*fits.values())
+    unbinned = fits["events"]
     position = SkyCoord(unbinned["lon_0"][0], unbinned["lat_0"][0], unit="deg")
     assert position.separation(CRAB).deg < 0.03
     # H.E.S.S., Aharonian et al. 2006, A&A 457, 899: 3.45e-11 cm-2 s-1 TeV-1, spread of runs included.
     assert np.abs(unbinned["amplitude"][0] / 3.45e-11 - 1) < 0.4
+
+
+def test_three_posteriors_agree(analyses):
+    """Flux, index, curvature and position: as fitted, and alike."""
+    bounds = {"amplitude": (1e-11, 1e-10), "alpha": (0.5, 4), "beta": (-0.5, 1.5)}
+    bounds |= {"lon_0": (83.5, 83.75), "lat_0": (21.9, 22.13), "norm": (0.2, 3)}
+    found = []
+    for kind, datasets in analyses[0].items():
+        datasets = Datasets(datasets)
+        for parameter in datasets.models.parameters.free_parameters:
+            low, high = bounds[parameter.name]
+            parameter.prior = UniformPrior(min=low, max=high)
+        posterior = sample(datasets, "importance", n_samples=600, n_adapt=300, random_state=1)
+        assert posterior.ess > 200
+        fitted = analyses[2][kind]
+        found.append({name: (posterior.mean[name], posterior.sd[name]) for name in fitted})
+        for name, (value, error) in fitted.items():
+            assert abs(posterior.mean[name] - value) < 0.5 * error, (kind, name)
+            assert posterior.sd[name] == pytest.approx(error, rel=0.4), (kind, name)
+    assert_alike(*found)
