@@ -113,3 +113,9 @@ def test_few_pixels_of_many(monkeypatch):
         )
         assert value == pytest.approx(value_all, abs=5e-3)
         np.testing.assert_allclose(gradient, gradient_all, rtol=1e-3, atol=1e-3 * np.abs(gradient_all).max())
+    hessian, theta = few.hessian(), few.theta
+    for i in range(len(theta)):
+        step = 1e-5 * max(abs(theta[i]), 0.1) * np.eye(len(theta))[i]
+        up, down = (few.value_and_gradient(theta + s)[1] for s in (step, -step))
+        numeric = (up - down) / (2 * step[i])
+        np.testing.assert_allclose(numeric, hessian[i], rtol=2e-3, atol=5e-4 * np.abs(hessian[i]).max())

@@ -104,3 +104,34 @@ class EventShapeFunction(ShapeFunction):
         rows = jnp.concatenate([spectra @ seen, jnp.einsum("t,ktn->kn", flux, by_shape)])
         columns = jax.vmap(lambda row: self._columns(row[0], row[1:], group))(rows)
         return columns[0], columns[1:]
+
+    def curvature(self, values: Any, group: Any, weight: Any) -> Any:
+        """Second derivatives of the weighted sum of total and densities, shape (n_parameters, n_parameters).
+
+        The sum is a product of fluxes, which depend on the spectrum alone, and of what a flux of one adds,
+        which depends on position and shape alone.
+        """
+        if not isinstance(self.map, PointMap):
+            # As many source maps as there are pairs of parameters would be too many.
+            return super().curvature(values, group, weight)
+        spectral, spatial = values[: self.n_spectral], values[self.n_spectral :]
+        weights = weight.at[group["columns"]].get(mode="fill", fill_value=0.0)
+        if self.map.rest:
+            weights = jnp.where(group["columns"] < weight.shape[0], weights - weight[0], 0.0)
+
+        def added(v: Any) -> Any:
+            total, density = self.map(v, group["map"])
+            return weight[0] * total + jnp.einsum("tn,tn,n->t", density, group["edisp"], weights)
+
+        flux = _two_derivatives(lambda v: self._flux(v, group), spectral)
+        added_flux = _two_derivatives(added, spatial)
+        mixed = flux[1] @ added_flux[1].T
+        above = jnp.concatenate([flux[2] @ added_flux[0], mixed], axis=1)
+        below = jnp.concatenate([mixed.T, added_flux[2] @ flux[0]], axis=1)
+        return jnp.concatenate([above, below])
+
+
+def _two_derivatives(function: Any, values: Any) -> tuple[Any, Any, Any]:
+    """Value of a function, and its first and second derivatives, whose axes come first."""
+    (value, first), (_, second) = _value_and_tangents(lambda v: _value_and_tangents(function, v), values)
+    return value, first, second
