@@ -155,6 +155,33 @@ def test_prior_holds_norms(roi, cube):
     assert np.nanmax(cube["ts"].data) <= np.nanmax(tight["ts"].data) * 1.2
 
 
+def test_norms_refitted_in_each_bin(roi, cube):
+    """Without a prior they are those of a fit to this bin; a narrow prior is that of fixed norms."""
+    free = roi.tscube(model=POINT, exclude=["B"], cov_scale=0)["sed"]
+    y, x = np.unravel_index(np.nanargmax(cube["ts"].data), cube["ts"].data.shape)
+    dataset = roi.datasets[0]
+    for e in range(3):
+        mask = dataset.counts.copy(data=np.zeros(dataset.data_shape, dtype=bool))
+        mask.data[e] = True
+        dataset.mask_fit = mask
+        try:
+            ts, norm = _engine(roi, cube["ts"].geom.pix_to_skydir(float(x), float(y)))
+        finally:
+            dataset.mask_fit = None
+        assert free["ts"].data[e, y, x] == pytest.approx(ts, rel=0.02, abs=0.01)
+        assert free["norm"].data[e, y, x] == pytest.approx(norm, rel=0.02)
+    fixed = cube["sed"]
+    assert np.all(free["norm_err"].data[:, y, x] > fixed["norm_err"].data[:, y, x])
+    # Profiles have fallen by 1.35 at the limit.
+    points, fall = free["norm_scan"][:, :, y, x], free["dloglike_scan"][:, :, y, x]
+    assert np.all(fall <= 1e-6)
+    assert np.all(points[-1] > free["norm_ul"].data[:, y, x])
+    narrow = roi.tscube(model=POINT, exclude=["B"], cov_scale=1e-4)["sed"]
+    for key in ("ts", "norm", "norm_ul"):
+        known = np.isfinite(fixed[key].data)
+        np.testing.assert_allclose(narrow[key].data[known], fixed[key].data[known], rtol=5e-3, atol=5e-3)
+
+
 def test_files(roi, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = roi.tscube("toy", model=POINT, nnorm=0)
@@ -165,7 +192,5 @@ def test_files(roi, tmp_path, monkeypatch):
 
 
 def test_bad_input(roi):
-    with pytest.raises(ConfigError, match="cov_scale"):
-        roi.tscube(cov_scale=3)
     with pytest.raises(ConfigError, match="nnorm"):
         roi.tscube(nnorm=-1)

@@ -188,7 +188,7 @@ class TscubeConfig(_MapConfig):
     do_sed: bool = True
     cov_scale: float = -1.0
     cov_scale_bb: float = -1.0
-    nnorm: Annotated[int, Field(ge=2)] = 10
+    nnorm: Annotated[int, Field(ge=0)] = 10
     norm_sigma: PositiveFloat = 5.0
     tol: PositiveFloat = 1e-3
     max_iter: Annotated[int, Field(ge=1)] = 30

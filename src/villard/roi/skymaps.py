@@ -59,13 +59,15 @@ class SkyMaps:
         model, exclude, loge_bounds, max_kernel_radius
             As for `tsmap`.
         do_sed : bool
-            Whether the norm is fitted in each bin of energy too, with the other norms of the fit to all.
+            Whether the norm is fitted in each bin of energy too.
         nnorm, norm_sigma : int, float
             Points of the likelihood profile in each bin of energy, and its half width in errors.
         cov_scale_bb : float
             If it is positive, refitted norms have a normal prior of their covariance times its square.
         cov_scale : float
-            Kept for scripts of fermipy; other norms are fixed in bins of energy, as by its default.
+            Negative: in bins of energy all other norms are those of the fit to all energies. Otherwise
+            free norms are refitted in each bin, with a normal prior of the covariance of that fit times
+            the square of this; 0 is no prior.
         tol, max_iter : float, int
             Distance to the maximum of ln L, and most steps.
         write_fits, write_npy, make_plots, overwrite

@@ -17,7 +17,8 @@ from villard.exceptions import ConfigError, DataError, FitError
 from villard.roi.kernel_source import kernel_name, kernel_source
 from villard.roi.options import energy_range, options
 from villard.roi.products import product_paths, write_npy
-from villard.roi.tscube_fit import NormScan, PixelBins, fit_bins, fit_pixels
+from villard.roi.tscube_bins import fit_bins
+from villard.roi.tscube_fit import NormScan, PixelBins, fit_pixels
 from villard.roi.tsmap import kernel_radius, reference_amplitude
 from villard.roi.view import excluded
 from villard.utils.progress import ProgressBar
@@ -86,11 +87,6 @@ def run_tscube(roi: Any, prefix: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    if config["cov_scale"] >= 0:
-        raise ConfigError(
-            "tscube: cov_scale: in bins of energy the norms of other sources are those of the fit to all "
-            f"energies; expected a negative number, found {config['cov_scale']!r}"
-        )
     for key, least in (("nnorm", 0), ("max_iter", 1), ("norm_sigma", 0), ("tol", 0)):
         if not config[key] >= least:
             raise ConfigError(f"tscube: expected at least {least} as {key}, found {config[key]!r}")
@@ -126,7 +122,16 @@ def _run(roi: Any, datasets: Any, source: Any, config: dict[str, Any]) -> dict[s
             images["npred"][y, x] = fit.norm * np.sum([own[:, y, x] for own in counts], axis=(0, 1))
             if with_sed:
                 per_energy = np.sum([own[:, y, x] for own in sums], axis=0).T
-                sed = fit_bins(scan, bins, fit, per_energy, n_energy, points, float(config["norm_sigma"]))
+                sed = fit_bins(
+                    scan,
+                    bins,
+                    fit,
+                    per_energy,
+                    n_energy,
+                    points,
+                    float(config["norm_sigma"]),
+                    float(config["cov_scale"]),
+                )
                 sed["npred"] = sed["norm"] * np.sum([own[:, y, x] for own in counts], axis=0).T
                 for key, cube in cubes.items():
                     cube[:, y, x] = sed[key].T
@@ -178,8 +183,8 @@ def _norm_scan(
         if id(source.model) in present and not norm_parameter(source.model).frozen
     ]
     names = [source.name for source in free]
-    counts, fixed, templates, sums = [], [], [], np.zeros(len(free))
-    fixed_sum = 0.0
+    counts, fixed, templates = [], [], []
+    sums = np.zeros((len(free), max(len(component.data.mask) for component in components)))
     for dataset, component in zip(datasets, components, strict=True):
         cube, data = Cube(dataset), component.data
         index = component.energy, component.rows, component.columns
@@ -189,15 +194,16 @@ def _norm_scan(
         counts.append((data.cube("counts") * weights)[index])
         fixed.append(rest[index])
         templates.append(np.array([cube[index] for cube in own]).reshape(len(own), len(index[0])))
-        sums += np.array([np.sum(cube * weights) for cube in own])
-        fixed_sum += float(np.sum(rest * weights))
+        for i, cube in enumerate(own):
+            sums[i, : len(weights)] += np.sum(cube * weights, axis=(1, 2))
     scan = NormScan(
         np.concatenate(counts),
         np.concatenate(fixed),
         np.concatenate(templates, axis=1),
-        sums,
+        sums.sum(axis=1),
         np.concatenate([c.energy for c in components]),
         float(config["cov_scale_bb"]),
+        sums,
     )
     if not scan.success:
         raise FitError(f"tscube: the fit of the norms of {', '.join(names)} has not converged")

@@ -10,6 +10,7 @@ gradients are exact, and so is the result.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,18 @@ from numpy.typing import NDArray
 
 from villard.likelihood.linear import LinearNorms
 
-__all__ = ["NormScan", "PixelBins", "PixelFit", "fit_bins", "fit_pixels"]
+__all__ = [
+    "Minimum",
+    "NormScan",
+    "PixelBins",
+    "PixelFit",
+    "fit_pixels",
+    "minimize_pixels",
+    "source_errors",
+    "start_norms",
+]
 
 Array = NDArray[np.float64]
-
-_UPPER_95 = 1.3527717
-_BIN_STEPS = 60
 
 
 class NormScan:
@@ -40,6 +47,8 @@ class NormScan:
         Bin of energy of each bin.
     cov_scale : float
         Norms get a normal prior of their covariance times the square of this, if it is positive.
+    energy_sums : array, optional
+        The sums in each bin of energy, shape (n_norms, n_energy), for `in_bin`.
 
     Examples
     --------
@@ -56,9 +65,10 @@ class NormScan:
         sums: Array,
         energy: NDArray[np.intp],
         cov_scale: float = -1.0,
+        energy_sums: Array | None = None,
     ) -> None:
         self.counts, self.fixed, self.templates, self.sums = counts, fixed, templates, sums
-        self.energy = energy
+        self.energy, self.energy_sums = energy, energy_sums
         n = len(sums)
         linear = LinearNorms(counts, templates, fixed, sums, 0.0, lower=np.zeros(n))
         found = linear.minimize(np.ones(n))
@@ -66,6 +76,23 @@ class NormScan:
         self.hessian = 0.5 * linear.hessian(self.norms)
         self.precision = self.hessian / cov_scale**2 if cov_scale > 0 else np.zeros((n, n))
         self.value = 0.5 * found.stat
+
+    def in_bin(self, e: int, cov_scale: float) -> NormScan:
+        """Return one bin of energy, with a prior of the covariance of all bins times ``cov_scale``²."""
+        if self.energy_sums is None:
+            raise ValueError("in_bin needs energy_sums")
+        part = copy.copy(self)
+        chosen = self.energy == e
+        part.counts, part.fixed, part.energy = self.counts[chosen], self.fixed[chosen], self.energy[chosen]
+        part.templates, part.sums = self.templates[:, chosen], self.energy_sums[:, e]
+        mu = np.maximum(part.fixed + self.norms @ part.templates, 1e-300)
+        part.hessian = (part.templates * (part.counts / mu**2)) @ part.templates.T
+        # Where there are hardly any counts steps need a scale.
+        least = part.sums**2 / (part.counts.sum() + 1.0)
+        part.hessian += np.diag(np.maximum(least - np.diag(part.hessian), 0.0))
+        known = self.hessian + self.precision
+        part.precision = known / cov_scale**2 if cov_scale > 0 else np.zeros_like(known)
+        return part
 
 
 @dataclass
@@ -111,30 +138,73 @@ def fit_pixels(scan: NormScan, bins: PixelBins, tol: float = 1e-3, max_iter: int
     max_iter : int
         Most steps.
     """
-    n_pixels, n = len(bins.total), len(scan.norms)
-    theta = np.column_stack([np.tile(scan.norms, (n_pixels, 1)), _start(scan, bins)])
+    n = len(scan.norms)
+    center = np.tile(scan.norms, (len(bins.total), 1))
+    found = minimize_pixels(
+        scan, bins, np.column_stack([center, start_norms(scan, bins)]), center, tol, max_iter
+    )
+    x, a = found.theta[:, :n], found.theta[:, n]
+    ts = np.maximum(2 * (scan.value - found.value), 0.0)
+    inner = scan.hessian + scan.precision
+    return PixelFit(a, source_errors(inner, found.curvature, x, a), np.where(a > 0, ts, 0.0), x)
+
+
+@dataclass
+class Minimum:
+    """Norms, that of the test source last; -ln L there, its gradient, and the last row of its Hessian."""
+
+    theta: Array
+    value: Array
+    gradient: Array
+    curvature: Array
+
+
+def minimize_pixels(
+    scan: NormScan,
+    bins: PixelBins,
+    theta: Array,
+    center: Array,
+    tol: float = 1e-3,
+    max_iter: int = 30,
+    hold: bool = False,
+) -> Minimum:
+    """Minimise -ln L in all norms at each pixel.
+
+    Parameters
+    ----------
+    scan, bins
+        Data, other sources and test source.
+    theta : array
+        Norms at the start, that of the test source last, shape (n_pixels, n_norms + 1).
+    center : array
+        Where the priors of the norms have their maximum, shape (n_pixels, n_norms).
+    tol, max_iter
+        As for `fit_pixels`.
+    hold : bool
+        Whether the norm of the test source stays what it is.
+    """
+    n_pixels, n = center.shape
+    theta = theta.copy()
     matrix = np.zeros((n_pixels, n + 1, n + 1))
     matrix[:, :n, :n] = scan.hessian + scan.precision
-    value, gradient, curvature = _evaluate(scan, bins, theta[:, :n], theta[:, n])
+    value, gradient, curvature = _evaluate(scan, bins, theta[:, :n], theta[:, n], center)
     rows = np.arange(n_pixels)
     for _ in range(max_iter):
         matrix[rows, n, n] = curvature[rows, n]
         matrix[rows, :n, n] = matrix[rows, n, :n] = curvature[rows, :n]
-        step, distance = _steps(matrix[rows], gradient[rows], theta[rows])
+        step, distance = _steps(matrix[rows], gradient[rows], theta[rows], hold)
         far = distance > 1e-2 * tol
         rows, step = rows[far], step[far]
         if not len(rows):
             break
         part = PixelBins(bins.kernel[rows], bins.index, bins.total[rows])
         theta[rows], value[rows], gradient[rows], curvature[rows] = _descend(
-            scan, part, theta[rows], step, value[rows], gradient[rows], curvature[rows]
+            scan, part, theta[rows], step, value[rows], gradient[rows], curvature[rows], center[rows]
         )
-    x, a = theta[:, :n], theta[:, n]
-    ts = np.maximum(2 * (scan.value - value), 0.0)
-    return PixelFit(a, _errors(matrix, curvature, x, a), np.where(a > 0, ts, 0.0), x)
+    return Minimum(theta, value, gradient, curvature)
 
 
-def _start(scan: NormScan, bins: PixelBins) -> Array:
+def start_norms(scan: NormScan, bins: PixelBins) -> Array:
     """Return the norms of the test source with all others as they are without it."""
     background = (scan.fixed + scan.norms @ scan.templates)[bins.index]
     counts = scan.counts[bins.index]
@@ -149,13 +219,15 @@ def _start(scan: NormScan, bins: PixelBins) -> Array:
     return a
 
 
-def _evaluate(scan: NormScan, bins: PixelBins, x: Array, a: Array) -> tuple[Array, Array, Array]:
+def _evaluate(
+    scan: NormScan, bins: PixelBins, x: Array, a: Array, center: Array
+) -> tuple[Array, Array, Array]:
     """Return -ln L, its gradient, and the last row of its Hessian, per pixel."""
     mu = scan.fixed + x @ scan.templates
     mu[:, bins.index] += a[:, np.newaxis] * bins.kernel
     mu = np.maximum(mu, 1e-300)
     ratio = scan.counts / mu
-    moved = x - scan.norms
+    moved = x - center
     value = x @ scan.sums + a * bins.total - np.log(mu) @ scan.counts
     pull = moved @ scan.precision
     value += 0.5 * np.sum(moved * pull, axis=1)
@@ -168,9 +240,10 @@ def _evaluate(scan: NormScan, bins: PixelBins, x: Array, a: Array) -> tuple[Arra
     return value, np.column_stack([by_norms, by_source]), np.column_stack([mixed, own])
 
 
-def _steps(matrix: Array, gradient: Array, theta: Array) -> tuple[Array, Array]:
+def _steps(matrix: Array, gradient: Array, theta: Array, hold: bool) -> tuple[Array, Array]:
     """Newton steps of what isn't held at 0, and the estimated distances to the maximum."""
     held = (theta <= 0) & (gradient >= 0)
+    held[:, -1] |= hold
     size = matrix.shape[-1]
     # The curvature of the source alone may be more than that of the norms knows of.
     scale = np.sqrt(np.maximum(np.einsum("pii->pi", matrix), 1e-300))
@@ -193,13 +266,14 @@ def _descend(
     value: Array,
     gradient: Array,
     curvature: Array,
+    center: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """Shorten steps until they lower -ln L; none goes below 0."""
     size = np.ones(len(theta))
     todo = np.any(step != 0, axis=1)
     for _ in range(12):
         trial = np.maximum(theta + size[:, None] * step, 0.0)
-        new = _evaluate(scan, bins, trial[:, :-1], trial[:, -1])
+        new = _evaluate(scan, bins, trial[:, :-1], trial[:, -1], center)
         good = todo & (new[0] <= value + 1e-9)
         theta = np.where(good[:, None], trial, theta)
         value = np.where(good, new[0], value)
@@ -213,117 +287,28 @@ def _descend(
     return theta, value, gradient, curvature
 
 
-def _errors(matrix: Array, curvature: Array, x: Array, a: Array) -> Array:
-    """Standard errors of the test source's norm, with the others refitted; NaN where it is 0."""
-    n = x.shape[1]
-    own, mixed = curvature[:, n], np.where(x > 0, curvature[:, :n], 0.0)
-    inner = matrix[0, :n, :n]
-    if n:
-        scale = np.sqrt(np.maximum(np.diag(inner), 1e-300))
-        inverse = np.linalg.pinv(inner / np.outer(scale, scale), hermitian=True)
-        own = own - np.einsum("pi,ij,pj->p", mixed / scale, inverse, mixed / scale)
-    return np.where((a > 0) & (own > 0), 1 / np.sqrt(np.where(own > 0, own, 1.0)), np.nan)
-
-
-def fit_bins(
-    scan: NormScan,
-    bins: PixelBins,
-    fit: PixelFit,
-    totals: Array,
-    n_energy: int,
-    n_points: int = 0,
-    n_sigma: float = 5.0,
-) -> dict[str, Array]:
-    """Fit the norm of the test source in each bin of energy, with all others as the fit to all has them.
+def source_errors(inner: Array, curvature: Array, x: Array, a: Array) -> Array:
+    """Standard errors of the test source's norm, with the others refitted; NaN where it is 0.
 
     Parameters
     ----------
-    scan, bins, fit
-        Data, test source, and its fit to all energies.
-    totals : array
-        Counts of the test source in each bin of energy, shape (n_pixels, n_energy).
-    n_energy : int
-        Number of bins of energy.
-    n_points : int
-        Points of the likelihood profiles.
-    n_sigma : float
-        Half width of the profiles, in errors.
-
-    Returns
-    -------
-    dict
-        ``norm``, ``norm_err``, ``norm_ul`` (95 %), ``ts``, shape (n_pixels, n_energy), and
-        ``norm_scan``, ``dloglike_scan``, shape (n_pixels, n_points, n_energy).
+    inner : array
+        Hessian of the other norms, of shape (n_norms, n_norms) or per pixel.
+    curvature : array
+        Last row of the Hessian, per pixel.
+    x, a : array
+        Norms of the others and of the test source.
     """
-    shape = (len(bins.total), n_energy)
-    result = {key: np.full(shape, np.nan) for key in ("norm", "norm_err", "norm_ul", "ts")}
-    for key in ("norm_scan", "dloglike_scan"):
-        result[key] = np.full((shape[0], n_points, n_energy), np.nan)
-    energy = scan.energy[bins.index]
-    for e in range(n_energy):
-        chosen = np.flatnonzero(energy == e)
-        index = bins.index[chosen]
-        background = np.maximum(scan.fixed[index] + fit.norms @ scan.templates[:, index], 1e-300)
-        one = _OneBin(scan.counts[index], background, bins.kernel[:, chosen], totals[:, e])
-        norm = one.maximum()
-        error = one.error(norm)
-        result["norm"][:, e], result["norm_err"][:, e] = norm, error
-        result["norm_ul"][:, e] = one.limit(norm, error)
-        result["ts"][:, e] = 2 * one.gain(norm)
-        if n_points:
-            width = np.where(np.isfinite(error), error, 1 / np.maximum(totals[:, e], 1e-300))
-            low = np.maximum(norm - n_sigma * width, 0.0)
-            points = low + np.linspace(0, 1, n_points)[:, None] * (norm + n_sigma * width - low)
-            result["norm_scan"][:, :, e] = points.T
-            gains = np.stack([one.gain(p) for p in points])
-            result["dloglike_scan"][:, :, e] = (gains - one.gain(norm)).T
-    return result
-
-
-class _OneBin:
-    """ln L of one norm per pixel: ``sum n ln(1 + a k / B) - a S``."""
-
-    def __init__(self, counts: Array, background: Array, kernel: Array, total: Array) -> None:
-        self.counts, self.ratio, self.total = counts, kernel / background, total
-
-    def gain(self, a: Array) -> Array:
-        """Return ln L minus that of norm 0."""
-        return np.asarray(np.log1p(a[:, None] * self.ratio) @ self.counts - a * self.total)
-
-    def _slopes(self, a: Array) -> tuple[Array, Array]:
-        part = self.ratio / (1 + a[:, None] * self.ratio)
-        return part @ self.counts, part**2 @ self.counts
-
-    def maximum(self) -> Array:
-        a = np.zeros(len(self.total))
-        known = self.total > 0
-        total = np.where(known, self.total, 1.0)
-        for _ in range(_BIN_STEPS):
-            first, second = self._slopes(a)
-            step = np.where(first > 0, (first / total - 1) * first / np.maximum(second, 1e-300), 0.0)
-            new = np.maximum(a + step, 0.0)
-            done = np.abs(new - a) <= 1e-6 * np.maximum(new, 1e-3 / total)
-            a = new
-            if np.all(done):
-                break
-        return np.where(known, a, np.nan)
-
-    def error(self, a: Array) -> Array:
-        _, second = self._slopes(a)
-        return np.where((a > 0) & (second > 0), 1 / np.sqrt(np.where(second > 0, second, 1.0)), np.nan)
-
-    def limit(self, a: Array, error: Array) -> Array:
-        """Return where ln L has fallen by what is 95 % for one side."""
-        top = self.gain(a)
-        total = np.where(self.total > 0, self.total, 1.0)
-        width = np.where(np.isfinite(error), 1.6 * error, _UPPER_95 / total)
-        for _ in range(_BIN_STEPS):
-            fall = top - self.gain(a + width)
-            slope = self.total - self._slopes(a + width)[0]
-            root = np.sqrt(np.maximum(fall, 1e-12))
-            good = (fall > 1e-9) & (slope > 0)
-            step = np.where(good, (np.sqrt(_UPPER_95) - root) * 2 * root / np.where(good, slope, 1.0), width)
-            width = np.clip(width + step, 0.3 * width, 3 * width)
-            if np.all(np.abs(step) <= 1e-5 * width):
-                break
-        return np.where(self.total > 0, a + width, np.nan)
+    n = x.shape[1]
+    own, mixed = curvature[:, n], np.where(x > 0, curvature[:, :n], 0.0)
+    if n:
+        inner = np.broadcast_to(inner, (len(a), n, n))
+        scale = np.sqrt(np.maximum(np.einsum("pii->pi", inner), 1e-300))
+        first = inner[:1] if inner.strides[0] == 0 else inner
+        inverse = np.linalg.pinv(
+            first / (scale[: len(first), :, None] * scale[: len(first), None, :]), hermitian=True
+        )
+        own = own - np.einsum(
+            "pi,pij,pj->p", mixed / scale, np.broadcast_to(inverse, inner.shape), mixed / scale
+        )
+    return np.where((a > 0) & (own > 0), 1 / np.sqrt(np.where(own > 0, own, 1.0)), np.nan)
