@@ -65,7 +65,7 @@ def test_posterior_and_evidence(mixture: Mixture, exact: Any, sampler: str) -> N
     assert posterior.sampler == sampler
 
 
-@pytest.mark.parametrize("sampler", [s for s in ("nuts", "emcee", "importance") if s in INSTALLED])
+@pytest.mark.parametrize("sampler", [s for s in ("dynesty", "emcee", "importance") if s in INSTALLED])
 def test_one_seed_one_result(mixture: Mixture, sampler: str) -> None:
     a, b = (mixture.sample(sampler, random_state=5, **OPTIONS[sampler]) for _ in range(2))
     np.testing.assert_array_equal(a.samples, b.samples)
@@ -76,7 +76,7 @@ class Killed(BaseException):
     """What isn't caught on the way."""
 
 
-@pytest.mark.parametrize("sampler", [s for s in ("nuts", "emcee") if s in INSTALLED])
+@pytest.mark.parametrize("sampler", [s for s in ("nuts", "emcee", "importance") if s in INSTALLED])
 def test_a_killed_run_goes_on(
     mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
@@ -110,15 +110,17 @@ def test_a_killed_run_goes_on(
 def test_a_killed_nested_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixture: Mixture, exact: Any
 ) -> None:
-    options = OPTIONS["dynesty"] | {"checkpoint_every": 0.03}
+    options = OPTIONS["dynesty"] | {"checkpoint_every": 0.02}
+    was_killed: list[bool] = []
+    whole = mixture.sample("dynesty", random_state=3, **options)
     calls = []
     likelihood = Mixture.log_likelihood
 
     def counted(self: Mixture, theta: Any) -> Any:
-        if np.ndim(theta) == 1:
-            calls.append(1)
-            if len(calls) == 900:
-                raise Killed
+        calls.append(len(theta))
+        if sum(calls) > 5000 and not was_killed:
+            was_killed.append(True)
+            raise Killed
         return likelihood(self, theta)
 
     monkeypatch.setattr(Mixture, "log_likelihood", counted)
@@ -128,8 +130,9 @@ def test_a_killed_nested_run_goes_on(
     assert (folder / "dynesty.pickle").exists()
     posterior = mixture.sample("dynesty", random_state=3, checkpoint=folder, **options)
     # The calls of before the kill count in the result, but weren't done again.
-    assert posterior.n_calls > len(calls) - 900
-    assert abs(posterior.log_evidence - exact[0]) < 4 * posterior.log_evidence_error
+    assert sum(calls) < 5000 + posterior.n_calls
+    np.testing.assert_array_equal(posterior.samples, whole.samples)
+    assert posterior.log_evidence == whole.log_evidence
 
 
 def test_a_checkpoint_of_another_problem(mixture: Mixture, tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ class _Trial:
 
     def __init__(self, simulate: Any, sampler: str, options: Mapping[str, Any]) -> None:
         self.simulate, self.sampler, self.options = simulate, sampler, dict(options)
+        # Ranks don't need it.
+        self.options.setdefault("refine_evidence", False)
 
     def __call__(self, seed: int) -> tuple[list[str], list[float], list[float]]:
         rng = np.random.default_rng(seed)

@@ -40,6 +40,12 @@ def _log_slope(z: Any) -> Any:
     return -xp.abs(z) - 2 * xp.log1p(xp.exp(-xp.abs(z)))
 
 
+def _logit(u: Array) -> Array:
+    """Inverse of `_sigmoid`, finite everywhere."""
+    u = np.clip(u, _TINY, 1 - _TINY)
+    return np.asarray(np.log(u) - np.log1p(-u))
+
+
 class Coordinate:
     """One or several numbers of θ with a prior of their own."""
 
@@ -55,6 +61,13 @@ class Coordinate:
 
     def from_real(self, z: Any) -> tuple[Any, Any]:
         """Turn real numbers (n_free,) into values and the log of the prior's density on the real line."""
+        raise NotImplementedError
+
+    def to_real(self, x: Array, rng: np.random.Generator) -> Array:
+        """Turn values (..., n_free) into real numbers: the inverse of `from_real`.
+
+        Of a value that an interval of real numbers leads to, one of them is drawn.
+        """
         raise NotImplementedError
 
     def log_prior(self, x: Any) -> Any:
@@ -163,6 +176,19 @@ class Continuous(Coordinate):
         x = xp.clip(x, self.low, self.high)[None]
         return x, self.log_prior(x) + log_slope
 
+    def to_real(self, x: Array, rng: np.random.Generator) -> Array:
+        """Inverse of `from_real`."""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            low, high = self.low, self.high
+            if self._logarithmic:
+                low, high, x = math.log(low), math.log(high), np.log(x)
+            return _logit((x - low) / (high - low))
+        if math.isfinite(self.low):
+            return np.asarray(np.log(np.maximum(x - self.low, 1e-300) / (self._center - self.low)))
+        if math.isfinite(self.high):
+            return np.asarray(np.log(np.maximum(self.high - x, 1e-300) / (self.high - self._center)))
+        return np.asarray((x - self._center) / self._width)
+
 
 def _rank(prior: Prior, value: float, name: str) -> float:
     """Return the part of a prior below a value, from its quantile function."""
@@ -236,6 +262,11 @@ class Discrete(Coordinate):
         value = xp.asarray(self.values)[xp.minimum(index, len(self.values) - 1)]
         return value[None], _log_slope(z[0])
 
+    def to_real(self, x: Array, rng: np.random.Generator) -> Array:
+        """Draw a point of the interval that leads to the nearest value."""
+        index = np.searchsorted(self._between, x)
+        return _logit(self._cumulative[index] - self.probabilities[index] * rng.random(np.shape(x)))
+
 
 class Shares(Coordinate):
     """Weights of the children of a node, with a Dirichlet prior; all but the last are in θ.
@@ -286,6 +317,11 @@ class Shares(Coordinate):
         log_rest = -xp.logaddexp(0.0, shifted)
         log_beta = (a - 1) * log_v + (b - 1) * log_rest + gammaln(a + b) - gammaln(a) - gammaln(b)
         return dirichlet.break_stick(v)[..., :-1], xp.sum(log_beta + log_slope)
+
+    def to_real(self, x: Array, rng: np.random.Generator) -> Array:
+        """Inverse of `from_real`."""
+        v = dirichlet.sticks(np.concatenate([x, self.derived(x)], axis=-1))
+        return _logit(v) + np.log(np.arange(self.n_free, 0, -1.0))
 
 
 def _gammaln(xp: Any) -> Any:
@@ -361,6 +397,12 @@ class Space:
         xp = namespace(z)
         parts = [c.from_real(z[s]) for c, s in zip(self.coordinates, self.slices, strict=True)]
         return xp.concatenate([p[0] for p in parts]), sum(p[1] for p in parts)
+
+    def to_real(self, theta: Any, rng: np.random.Generator) -> Array:
+        """Turn θ (..., n_dim) into real numbers: the inverse of `from_real`."""
+        theta = np.asarray(theta, dtype=float)
+        parts = [c.to_real(theta[..., s], rng) for c, s in zip(self.coordinates, self.slices, strict=True)]
+        return np.concatenate(parts, axis=-1)
 
     def log_prior(self, theta: Any) -> Any:
         """ln p of θ, shape (n_dim,)."""

@@ -155,8 +155,10 @@ def sample(problem: Any, sampler: str = "dynesty", **options: Any) -> Posterior:
         Sampler; all but the last need a package of their own (an extra of villard).
     **options
         ``random_state``: seed. ``checkpoint``: folder in which the run is kept, and from which it goes on
-        after a kill; a finished one is read. ``progress``: force the progress bar on or off. Others are
-        those of the sampler, such as ``nlive`` and ``dlogz``: see ``docs/bayes.md``.
+        after a kill; a finished one is read. ``progress``: force the progress bar on or off.
+        ``refine_evidence``: whether ln Z is also computed by importance sampling around the samples, with a
+        fifth more calls, and replaces a less exact one (default). Others are those of the sampler, such as
+        ``nlive`` and ``dlogz``: see ``docs/bayes.md``.
 
     Returns
     -------

@@ -259,13 +259,26 @@ class Posterior:
     def __str__(self) -> str:
         lines = [str(line) for line in self.summary().pformat(max_lines=-1, max_width=-1)]
         if math.isfinite(self.log_evidence):
-            lines.append(f"ln Z = {self.log_evidence:.3f} ± {self.log_evidence_error:.3f}")
+            lines.append(self._evidence_line())
         lines.append(f"{len(self)} samples, effective {self.ess:.0f}, {self.n_calls} likelihood calls")
         if self.sampler:
             took = f" in {self.seconds:.1f} s" if math.isfinite(self.seconds) else ""
-            more = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in self.diagnostics.items())
+            told = {k: v for k, v in self.diagnostics.items() if "evidence" not in k}
+            more = ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in told.items())
             lines.append(f"{self.sampler}{took}{': ' if more else ''}{more}")
         return "\n".join(lines)
+
+    def _evidence_line(self) -> str:
+        line, told = f"ln Z = {self.log_evidence:.3f} ± {self.log_evidence_error:.3f}", self.diagnostics
+        if told.get("evidence") == "importance":
+            line += f" (importance sampling, {told['evidence_ess']:.0f} effective"
+            if "own_log_evidence" in told:
+                own = told["own_log_evidence"], told["own_log_evidence_error"]
+                line += f"; {self.sampler}: {own[0]:.3f} ± {own[1]:.3f}"
+            line += ")"
+        elif told.get("evidence") == "own":
+            line += f" (importance sampling can't improve it: shape {told['evidence_shape']:.2f})"
+        return line
 
     def __repr__(self) -> str:
         return f"Posterior({', '.join(self.names)}; {len(self)} samples)"

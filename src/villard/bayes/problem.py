@@ -139,10 +139,14 @@ class Problem:
         values = self.in_chunks(getattr(self.kernels, f"{kernel}_many"), flat)
         return values.reshape(theta.shape[:-1])
 
+    def batch_size(self, wanted: int) -> int:
+        """Return how many θ a compiled call takes: a power of two, as many as are wanted if memory allows."""
+        most = max(1, min(4096, _CALL_NUMBERS // max(self.n_numbers, 1), wanted))
+        return int(2 ** (most.bit_length() - 1))
+
     def in_chunks(self, function: Any, rows: Array) -> Array:
         """Call a compiled function on as many rows as memory allows; few shapes are compiled."""
-        most = max(1, min(4096, _CALL_NUMBERS // max(self.n_numbers, 1)))
-        size = min(2 ** (most.bit_length() - 1), 2 ** max(len(rows) - 1, 1).bit_length())
+        size = self.batch_size(2 ** max(len(rows) - 1, 1).bit_length())
         parts = []
         for start in range(0, len(rows), size):
             index = np.arange(start, start + size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from villard.bayes.samplers.base import Draws, Run
 from villard.bayes.samplers.checkpoint import Checkpoint
+from villard.bayes.samplers.evidence import with_evidence
 from villard.exceptions import FitSetupError
 from villard.utils.names import nearest
 
@@ -38,6 +39,7 @@ def run_sampler(
     checkpoint: Any = None,
     progress: bool | None = None,
     check_prior: bool = True,
+    refine_evidence: bool = True,
     **options: Any,
 ) -> Posterior:
     """Draw samples from a posterior; parameters and errors as for `villard.bayes.sample`."""
@@ -49,7 +51,8 @@ def run_sampler(
     settings = _settings(sampler, module.DEFAULTS, options)
     kept = None
     if checkpoint is not None:
-        kept = Checkpoint(checkpoint, problem, sampler, settings, random_state)
+        recorded = settings | {"refine_evidence": refine_evidence}
+        kept = Checkpoint(checkpoint, problem, sampler, recorded, random_state)
         if kept.is_finished:
             return Posterior.read(kept.result)
     if check_prior:
@@ -57,6 +60,8 @@ def run_sampler(
     run = Run(random_state, progress, kept)
     start = time.perf_counter()
     draws = module.run(problem, settings, run)
+    if refine_evidence:
+        draws = with_evidence(problem, draws, run.later_rng)
     posterior = Posterior.from_draws(problem, draws, sampler, time.perf_counter() - start)
     if kept is not None:
         posterior.write(kept.result, overwrite=True)

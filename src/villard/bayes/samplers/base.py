@@ -63,6 +63,8 @@ class Run:
 
     def __init__(self, random_state: Any, progress: bool | None, checkpoint: Checkpoint | None) -> None:
         self.rng = np.random.default_rng(random_state)
+        #: For what comes after the run: the same, whether that was stopped in between or not.
+        self.later_rng = self.rng.spawn(1)[0]
         self.progress = progress
         self.checkpoint = checkpoint
 

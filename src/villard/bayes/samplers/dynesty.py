@@ -21,9 +21,14 @@ DEFAULTS: dict[str, Any] = {
     "bootstrap": 0,
     "walks": None,
     "slices": None,
+    "update_interval": None,
+    "batch": 256,
     "checkpoint_every": 10.0,
 }
 
+#: Calls between updates of the bound, per live point, of uniform draws: twice dynesty's, as updates take
+#: longer than calls in batches.
+_UPDATE = 2.0
 #: The problem that is sampled, for functions that were pickled into a checkpoint.
 _ACTIVE: dict[str, Any] = {}
 
@@ -32,16 +37,17 @@ class _Function:
     """A method of the problem that is being sampled, which isn't pickled with it."""
 
     def __init__(self, fingerprint: str, name: str) -> None:
-        self.fingerprint, self.name = fingerprint, name
+        self.fingerprint, self.name, self.n_calls = fingerprint, name, 0
         self._method: Any = None
 
     def __call__(self, x: Any) -> Any:
         if self._method is None:
             self._method = getattr(_ACTIVE[self.fingerprint], self.name)
+        self.n_calls += 1 if np.ndim(x) == 1 else len(x)
         return self._method(x)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"fingerprint": self.fingerprint, "name": self.name, "_method": None}
+        return self.__dict__ | {"_method": None}
 
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
@@ -69,18 +75,63 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             )
     finally:
         _ACTIVE.pop(fingerprint, None)
-    return _draws(sampler.results)
+    return _draws(sampler)
 
 
 def _start(dynesty: Any, problem: Problem, settings: dict[str, Any], run: Run, fingerprint: str) -> Any:
-    names = ("nlive", "bound", "sample", "bootstrap", "walks", "slices")
-    return dynesty.NestedSampler(
-        _Function(fingerprint, "log_likelihood"),
-        _Function(fingerprint, "prior_transform"),
+    from villard.bayes.samplers.batches import BatchedUniform
+
+    names = ("nlive", "bound", "bootstrap", "slices")
+    likelihood, prior = (_Function(fingerprint, name) for name in ("log_likelihood", "prior_transform"))
+    proposal = _proposal(problem, settings, likelihood, prior)
+    interval = settings["update_interval"]
+    if interval is None and isinstance(proposal, BatchedUniform):
+        interval = _UPDATE
+    sampler = dynesty.NestedSampler(
+        likelihood,
+        prior,
         problem.n_dim,
         rstate=run.rng,
+        sample=proposal,
+        update_interval=None if interval is None else float(interval),
+        live_points=_live_points(int(settings["nlive"]), problem.n_dim, likelihood, prior, run.rng),
         **{name: settings[name] for name in names if settings[name] is not None},
     )
+    # dynesty starts with draws from the whole cube, one by one.
+    sampler.internal_sampler = BatchedUniform(**_batches(problem, settings, likelihood, prior))
+    return sampler
+
+
+def _batches(problem: Problem, settings: dict[str, Any], likelihood: _Function, prior: _Function) -> Any:
+    # What is left of a batch is lost when the bound changes.
+    most = int(0.5 * (settings["update_interval"] or _UPDATE) * settings["nlive"])
+    size = problem.batch_size(max(1, min(int(settings["batch"]), most)))
+    return {"ndim": problem.n_dim, "prior_many": prior, "likelihood_many": likelihood, "size": size}
+
+
+def _proposal(problem: Problem, settings: dict[str, Any], likelihood: _Function, prior: _Function) -> Any:
+    """Return how new points are found: in batches where dynesty's own choice allows it."""
+    from villard.bayes.samplers.batches import BatchedUniform, BatchedWalk
+
+    batches = _batches(problem, settings, likelihood, prior)
+    kind, n_dim = settings["sample"], problem.n_dim
+    if kind == "auto":
+        kind = "unif" if n_dim < 10 else "rwalk" if n_dim <= 20 else "rslice"
+    if kind == "unif":
+        return BatchedUniform(**batches)
+    if kind == "rwalk":
+        return BatchedWalk(ncdim=n_dim, walks=int(settings["walks"] or n_dim + 20), **batches)
+    return kind
+
+
+def _live_points(
+    n: int, n_dim: int, likelihood: _Function, prior: _Function, rng: np.random.Generator
+) -> Any:
+    """Draw the first live points; dynesty has a way of its own with likelihoods of zero."""
+    u = rng.random((n, n_dim))
+    theta = prior(u)
+    value = np.asarray(likelihood(theta))
+    return (u, theta, value) if np.all(np.isfinite(value)) else None
 
 
 def _restore(dynesty: Any, path: str | None) -> Any:
@@ -97,7 +148,11 @@ def _progress(bar: Any, results: Any, niter: int, settings: dict[str, Any], more
     bar.advance(max(int(1000 * part) - bar.completed, 0))
 
 
-def _draws(results: Any) -> Draws:
+def _draws(sampler: Any) -> Draws:
+    results = sampler.results
+    # Of batches some points weren't needed, which dynesty doesn't count.
+    batches = getattr(sampler.internal_sampler, "input_kwargs", {}).get("likelihood_many")
+    n_calls = int(np.sum(results.ncall)) if batches is None else batches.n_calls
     information = float(results.information[-1])
     return Draws(
         np.asarray(results.samples),
@@ -105,6 +160,6 @@ def _draws(results: Any) -> Draws:
         np.asarray(results.logwt),
         float(results.logz[-1]),
         float(results.logzerr[-1]),
-        int(np.sum(results.ncall)),
+        n_calls,
         {"information": information, "efficiency": float(results.eff), "iterations": int(results.niter)},
     )

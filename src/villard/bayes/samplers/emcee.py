@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run
-from villard.bayes.samplers.importance import fitted_evidence
 from villard.bayes.samplers.real import evaluate, find_mode
 from villard.utils.lazy import import_optional
 
@@ -54,11 +53,11 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             if run.checkpoint is not None:
                 run.checkpoint.save(state)
             bar.advance()
-    return _draws(emcee, problem, state, settings, run, walkers * total)
+    return _draws(emcee, problem, state, settings, walkers * total)
 
 
 def _draws(
-    emcee: Any, problem: Problem, state: dict[str, Any], settings: dict[str, Any], run: Run, n_calls: int
+    emcee: Any, problem: Problem, state: dict[str, Any], settings: dict[str, Any], n_calls: int
 ) -> Draws:
     first = int(settings["n_burn"])
     chain = np.concatenate(state["done"])[first : first + int(settings["n_samples"])]
@@ -66,14 +65,14 @@ def _draws(
     chain = chain[:: int(settings["thin"])]
     z = np.swapaxes(chain, 0, 1).reshape(-1, problem.n_dim)
     theta, log_likelihood, _ = evaluate(problem, z)
-    log_z, error = fitted_evidence(problem, z, np.random.default_rng(state["seed"]))
     return Draws(
         theta,
         log_likelihood,
         np.zeros(len(z)),
-        log_z,
-        error,
-        n_calls,
-        {"acceptance": float(np.mean(state["accepted"])), "autocorrelation_time": float(np.max(tau))},
-        chain.shape[1],
+        n_calls=n_calls,
+        diagnostics={
+            "acceptance": float(np.mean(state["accepted"])),
+            "autocorrelation_time": float(np.max(tau)),
+        },
+        chains=chain.shape[1],
     )

@@ -14,72 +14,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run, effective_size
-from villard.bayes.samplers.real import evaluate, spread
+from villard.bayes.samplers.proposals import WIDEN, StudentMixture
+from villard.bayes.samplers.real import evaluate
 from villard.exceptions import FitError
 
 if TYPE_CHECKING:
     from villard.bayes.problem import Problem
 
-__all__ = ["fitted_evidence", "run"]
+__all__ = ["draw_weighted", "mean_weight", "run"]
 
 Array = NDArray[np.float64]
 
-DEFAULTS: dict[str, Any] = {"n_samples": 20_000, "n_adapt": 2000, "rounds": 30, "dof": 6.0, "min_ess": 0.02}
+DEFAULTS: dict[str, Any] = {
+    "n_samples": 20_000,
+    "n_adapt": 2000,
+    "rounds": 30,
+    "dof": 6.0,
+    "min_ess": 0.02,
+    "batch": 4096,
+}
 
 #: Part of the adaptation's draws that the weights must be spread over.
 _SPREAD = 0.1
-#: Posteriors are narrower than the proposal by this factor of the covariance.
-_WIDEN = 1.2
-
-
-class _Proposal:
-    """Multivariate t on the real line."""
-
-    def __init__(self, center: Array, covariance: Array, dof: float) -> None:
-        d = len(center)
-        self.center, self.dof = center, dof
-        jitter = 1e-10 * np.diag(np.maximum(np.diag(covariance), 1e-12))
-        self._root = np.linalg.cholesky(covariance + jitter)
-        self._log_norm = (
-            math.lgamma(0.5 * (dof + d))
-            - math.lgamma(0.5 * dof)
-            - 0.5 * d * math.log(dof * math.pi)
-            - float(np.sum(np.log(np.diag(self._root))))
-        )
-
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Return points and their log densities."""
-        d = len(self.center)
-        normal = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(self.dof, (n, 1)) / self.dof)
-        log = self._log_norm - 0.5 * (self.dof + d) * np.log1p(np.sum(normal**2, axis=1) / self.dof)
-        return self.center + normal @ self._root.T, log
+#: Rounds without tempering after which the proposal is good.
+_GOOD = 4
 
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
-    """Adapt a proposal, and draw from it."""
-    proposal, calls = _adapt(problem, settings, run)
-    n = int(settings["n_samples"])
+    """Adapt a proposal, and draw from it; rounds and batches are kept one by one."""
+    n, rounds, batch = (int(settings[k]) for k in ("n_samples", "rounds", "batch"))
     state = None if run.checkpoint is None else run.checkpoint.load()
-    if state is not None:
-        proposal.center, proposal._root, proposal._log_norm = state["proposal"]
-        run.rng.bit_generator.state = state["rng"]
-    elif run.checkpoint is not None:
-        kept = (proposal.center, proposal._root, proposal._log_norm)
-        run.checkpoint.save({"proposal": kept, "rng": run.rng.bit_generator.state})
-    z, log_proposal = proposal.draw(n, run.rng)
-    theta, log_likelihood, log_prior = evaluate(problem, z)
-    log_weight = log_likelihood + log_prior - log_proposal
-    log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
-    log_z, error, size = _evidence(log_weight)
-    if size < settings["min_ess"] * n:
+    if state is None:
+        # The logistic distribution of the unit cube has the variance pi²/3.
+        d = problem.n_dim
+        start = StudentMixture.single(np.zeros(d), np.eye(d) * math.pi**2 / 3, settings["dof"])
+        state = {"proposal": start, "round": 0, "good": 0, "done": [], "rng": run.rng.bit_generator.state}
+    run.rng.bit_generator.state = state["rng"]
+    sizes = [min(batch, n - first) for first in range(0, n, batch)]
+    with run.bar(rounds + len(sizes), "importance") as bar:
+        bar.advance(state["round"] + len(state["done"]))
+        while state["round"] < rounds and state["good"] < _GOOD:
+            _adapt(problem, settings, run, state)
+            bar.advance()
+        bar.advance(rounds + len(state["done"]) - bar.completed)
+        for size in sizes[len(state["done"]) :]:
+            state["done"].append(draw_weighted(problem, state["proposal"], size, run.rng))
+            _keep(run, state)
+            bar.advance()
+    theta, log_likelihood, log_weight = (np.concatenate(parts) for parts in zip(*state["done"], strict=True))
+    log_z, error, ess = mean_weight(log_weight)
+    if ess < settings["min_ess"] * n:
         raise FitError(
-            f"importance: only {size:.0f} of {n} samples count: the posterior is too unlike a single bump. "
+            f"importance: only {ess:.0f} of {n} samples count: the posterior is too unlike a single bump. "
             "Use another sampler"
         )
-    return Draws(theta, log_likelihood, log_weight, log_z, error, calls + n, {"efficiency": 100 * size / n})
+    calls = n + state["round"] * int(settings["n_adapt"])
+    return Draws(theta, log_likelihood, log_weight, log_z, error, calls, {"efficiency": 100 * ess / n})
 
 
-def _evidence(log_weight: Array) -> tuple[float, float, float]:
+def _keep(run: Run, state: dict[str, Any]) -> None:
+    if run.checkpoint is not None:
+        run.checkpoint.save(state | {"rng": run.rng.bit_generator.state})
+
+
+def draw_weighted(
+    problem: Problem, proposal: StudentMixture, n: int, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Draw θ (n, n_dim) from a proposal on the real line, with ln L and the logarithms of weights (n,)."""
+    z, log_proposal = proposal.draw(n, rng)
+    theta, log_likelihood, log_prior = evaluate(problem, z)
+    log_weight = log_likelihood + log_prior - log_proposal
+    return theta, log_likelihood, np.where(np.isnan(log_weight), -np.inf, log_weight)
+
+
+def mean_weight(log_weight: Array) -> tuple[float, float, float]:
+    """Return the logarithm of the mean weight, which is ln Z, its error, and the effective sample size."""
     top = np.max(log_weight)
     if not np.isfinite(top):
         raise FitError("importance: the posterior is zero at all samples")
@@ -89,29 +98,20 @@ def _evidence(log_weight: Array) -> tuple[float, float, float]:
     return float(top) + math.log(mean), error, float(effective_size(log_weight))
 
 
-def _adapt(problem: Problem, settings: dict[str, Any], run: Run) -> tuple[_Proposal, int]:
-    n, d = int(settings["n_adapt"]), problem.n_dim
-    # The logistic distribution of the unit cube has the variance pi²/3.
-    proposal = _Proposal(np.zeros(d), np.eye(d) * math.pi**2 / 3, settings["dof"])
-    calls, good = 0, 0
-    with run.bar(int(settings["rounds"]), "importance: adapting") as bar:
-        for _ in range(int(settings["rounds"])):
-            z, log_proposal = proposal.draw(n, run.rng)
-            _, log_likelihood, log_prior = evaluate(problem, z)
-            calls += n
-            log_target = log_likelihood + log_prior
-            beta, log_weight = _temper(log_target, log_proposal, _SPREAD * n)
-            w = np.exp(log_weight - np.max(log_weight))
-            w /= w.sum()
-            center = w @ z
-            covariance = (z - center).T @ ((z - center) * w[:, None]) * _WIDEN
-            proposal = _Proposal(center, np.atleast_2d(covariance), settings["dof"])
-            bar.advance()
-            good = good + 1 if beta >= 1 else 0
-            if good >= 4:
-                break
-        bar.advance(bar.total)
-    return proposal, calls
+def _adapt(problem: Problem, settings: dict[str, Any], run: Run, state: dict[str, Any]) -> None:
+    """Draw from the proposal of a state, and put the next one in its place."""
+    n = int(settings["n_adapt"])
+    z, log_proposal = state["proposal"].draw(n, run.rng)
+    _, log_likelihood, log_prior = evaluate(problem, z)
+    beta, log_weight = _temper(log_likelihood + log_prior, log_proposal, _SPREAD * n)
+    w = np.exp(log_weight - np.max(log_weight))
+    w /= w.sum()
+    center = w @ z
+    covariance = (z - center).T @ ((z - center) * w[:, None]) * WIDEN
+    state["proposal"] = StudentMixture.single(center, covariance, settings["dof"])
+    state["round"] += 1
+    state["good"] = state["good"] + 1 if beta >= 1 else 0
+    _keep(run, state)
 
 
 def _temper(log_target: Array, log_proposal: Array, size: float) -> tuple[float, Array]:
@@ -132,36 +132,3 @@ def _temper(log_target: Array, log_proposal: Array, size: float) -> tuple[float,
         middle = 0.5 * (low + high)
         low, high = (middle, high) if effective_size(weights(middle)) >= size else (low, middle)
     return low, weights(low)
-
-
-def fitted_evidence(
-    problem: Problem, z: Array, rng: np.random.Generator, n: int = 20_000, weights: Array | None = None
-) -> tuple[float, float]:
-    """Return ln Z and its error by importance sampling from samples' mean and covariance.
-
-    Parameters
-    ----------
-    problem : `~villard.bayes.Problem`
-        Posterior.
-    z : array
-        Samples on the real line, shape (n_samples, n_dim).
-    rng : `~numpy.random.Generator`
-        Random numbers.
-    n : int
-        Number of draws.
-    weights : array, optional
-        Weights of the samples.
-    """
-    w = np.full(len(z), 1 / len(z)) if weights is None else weights / np.sum(weights)
-    center = w @ z
-    covariance = (z - center).T @ ((z - center) * w[:, None]) * _WIDEN
-    proposal = _Proposal(center, np.atleast_2d(covariance), 6.0)
-    points, log_proposal = proposal.draw(n, rng)
-    _, log_likelihood, log_prior = evaluate(problem, points)
-    log_weight = log_likelihood + log_prior - log_proposal
-    return _evidence(np.where(np.isnan(log_weight), -np.inf, log_weight))[:2]
-
-
-def start_points(n: int, d: int, rng: np.random.Generator) -> Array:
-    """Return points spread as the unit cube is on the real line."""
-    return spread(n, d, rng)

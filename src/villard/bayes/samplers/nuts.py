@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run
-from villard.bayes.samplers.importance import fitted_evidence
 from villard.bayes.samplers.real import evaluate, find_mode
 from villard.utils.lazy import import_optional
 
@@ -64,7 +63,7 @@ def _run(blackjax: Any, problem: Problem, settings: dict[str, Any], run: Run) ->
             state["done"].append(tuple(np.asarray(x) for x in (position, *info)))
             _keep(run, state)
             bar.advance()
-    return _draws(problem, state["done"], int(settings["n_samples"]), run)
+    return _draws(problem, state["done"], int(settings["n_samples"]))
 
 
 def _keep(run: Run, state: dict[str, Any]) -> None:
@@ -113,21 +112,18 @@ def _batch(blackjax: Any, density: Any, n: int, key: Any, z: Any, parameters: An
     return positions, more
 
 
-def _draws(problem: Problem, done: list[Any], n: int, run: Run) -> Draws:
+def _draws(problem: Problem, done: list[Any], n: int) -> Draws:
     position, divergent, steps, acceptance = (
         np.concatenate([batch[k] for batch in done], axis=1)[:, :n] for k in range(4)
     )
     chains = len(position)
     z = position.reshape(-1, problem.n_dim)
     theta, log_likelihood, _ = evaluate(problem, z)
-    log_z, error = fitted_evidence(problem, z, run.rng)
     return Draws(
         theta,
         log_likelihood,
         np.zeros(len(z)),
-        log_z,
-        error,
-        int(steps.sum()),
-        {"divergences": int(divergent.sum()), "acceptance": float(acceptance.mean())},
-        chains,
+        n_calls=int(steps.sum()),
+        diagnostics={"divergences": int(divergent.sum()), "acceptance": float(acceptance.mean())},
+        chains=chains,
     )
