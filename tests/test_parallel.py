@@ -5,6 +5,7 @@ import pickle
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_threads_in_order() -> None:
 def test_processes() -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         assert parallel.map(np.square, [3, 1, 2], executor) == [9, 1, 4]
+
+
+def test_a_large_function_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.arange(200_000.0)
+    sent = []
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", _spy(ProcessPoolExecutor.submit, sent))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        assert parallel.map(partial(np.take, numbers), [5, 7], executor) == [5, 7]
+    assert len(sent) == 2
+    assert all(len(pickle.dumps(function)) < 1000 for function in sent)
+
+
+def _spy(submit: Any, sent: list[Any]) -> Any:
+    def wrapped(self: Any, function: Any, *items: Any) -> Any:
+        sent.append(function)
+        return submit(self, function, *items)
+
+    return wrapped
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -137,16 +156,22 @@ class FakeClient:
 
     def __init__(self, address: str = "") -> None:
         self.address, self.closed, self.pure = address, False, set()
+        self.scattered: list[Any] = []
 
     def scheduler_info(self) -> dict[str, Any]:
         return {}
 
-    def submit(self, function: Any, item: Any, pure: bool = True) -> Future:
+    def submit(self, function: Any, *items: Any, pure: bool = True) -> Future:
         self.pure.add(pure)
-        function, item = pickle.loads(pickle.dumps((function, item)))
+        function, items = pickle.loads(pickle.dumps((function, items)))
         future: Future = Future()
-        future.set_result(function(item))
+        future.set_result(function(*items))
         return future
+
+    def scatter(self, data: Any, broadcast: bool = False) -> Any:
+        assert broadcast
+        self.scattered.append(data)
+        return data
 
     def __enter__(self) -> "FakeClient":
         return self
@@ -172,6 +197,9 @@ def test_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient()
     assert parallel.map(np.square, [3, 1], client) == [9, 1]
     assert client.pure == {False}
+    assert not client.scattered
+    assert parallel.map(partial(np.take, np.arange(200_000.0)), [5, 7], client) == [5, 7]
+    assert len(client.scattered) == 1
     assert parallel.map(np.square, [3, 1], "tcp://somewhere:8786") == [9, 1]
     assert made[0].address == "tcp://somewhere:8786"
     assert made[0].closed

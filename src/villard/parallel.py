@@ -11,8 +11,10 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from villard.exceptions import ConfigError, DataError
@@ -26,6 +28,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _VERSION = 1
+#: Size (bytes) from which on a function is sent to processes once, instead of with each piece.
+_LARGE = 1_000_000
 
 
 def map(
@@ -111,6 +115,8 @@ def _run(
         return _run_here(function, work, todo)
     if isinstance(executor, str):
         return _run_at_address(function, work, todo, executor)
+    if isinstance(executor, ProcessPoolExecutor):
+        return _run_processes(function, work, todo, executor)
     if isinstance(executor, Executor):
         return _run_futures(function, work, todo, executor.submit, _completed)
     if callable(getattr(executor, "submit", None)) and hasattr(executor, "scheduler_info"):
@@ -156,6 +162,43 @@ def _run_futures(
             future.cancel()
 
 
+def _run_processes(
+    function: Callable[[Any], Any], work: list[Any], todo: list[int], executor: ProcessPoolExecutor
+) -> Iterator[tuple[int, Any]]:
+    """Run in processes, which read a function that carries much data once, not with each piece."""
+    content = _content(function)
+    if len(content) < _LARGE:
+        yield from _run_futures(function, work, todo, executor.submit, _completed)
+        return
+    with TemporaryDirectory(prefix="villard-") as folder:
+        path = Path(folder, "function.pickle")
+        path.write_bytes(content)
+        yield from _run_futures(partial(_call_kept, str(path)), work, todo, executor.submit, _completed)
+
+
+def _content(function: Callable[[Any], Any]) -> bytes:
+    """Return a function as a pickle; nothing if it can't be one, which the executor will tell."""
+    try:
+        return pickle.dumps(function, protocol=5)
+    except Exception:
+        return b""
+
+
+@lru_cache(maxsize=1)
+def _kept(path: str) -> Callable[[Any], Any]:
+    with open(path, "rb") as stream:
+        function: Callable[[Any], Any] = pickle.load(stream)
+    return function
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+def _call_kept(path: str, item: Any) -> Any:
+    return _kept(path)(item)
+
+
 def _completed(futures: list[Any]) -> Iterable[Any]:
     from concurrent.futures import as_completed
 
@@ -168,9 +211,13 @@ def _run_dask(
     from villard.utils.lazy import import_optional
 
     distributed = import_optional("distributed", "dask")
+    # What carries much data goes to each worker once.
+    there = client.scatter(function, broadcast=True) if len(_content(function)) >= _LARGE else None
 
     def submit(function: Callable[[Any], Any], item: Any) -> Any:
         # Not pure: two equal items, such as draws of random numbers, are two pieces.
+        if there is not None:
+            return client.submit(_call, there, item, pure=False)
         return client.submit(function, item, pure=False)
 
     return _run_futures(function, work, todo, submit, distributed.as_completed)

@@ -4,6 +4,7 @@ The first tests are for the faults of a published tool: widths of logarithmic bi
 with the response again, losses at the edges, events outside.
 """
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,29 @@ def test_chunks_are_kept_and_read(
         EventMixture(
             events, observation, {"source": components["source"], "x": IRFBackground()}, folder=tmp_path
         )
+
+
+def test_chunks_run_in_other_processes(mixture: EventMixture, pixels: SkyPixels) -> None:
+    """What is sent to workers gives the same numbers, and is small: no responses, models or events."""
+    energy, vectors = np.geomspace(0.3, 10, 40), pixels.response.field.from_local(np.linspace(-1, 1, 40), 0.1)
+    for work in (*mixture._works, ChunkWork(pixels, [plan_of(model, pixels) for model in MODELS.values()])):
+        sent = pickle.dumps(work)
+        assert len(sent) < 60e6
+        here, there = (each(("", energy, vectors)) for each in (work, pickle.loads(sent)))
+        for a, b in zip(here, there, strict=True):
+            np.testing.assert_array_equal(a["table"], b["table"])
+            np.testing.assert_array_equal(a["kernels"], b["kernels"])
+
+
+def plan_of(model: Any, pixels: SkyPixels) -> Any:
+    return plan_leaf(model.name, [model], pixels, pixels.response.observation, [], {})
+
+
+def test_chunks_of_other_sources_differ(pixels: SkyPixels) -> None:
+    """Also where their numbers of events are the same, as on both sides of the pointing."""
+    left, right = (make_source("point", "a", lon) for lon in (-0.5, 0.5))
+    prints = {ChunkWork(pixels, [plan_of(model, pixels)]).fingerprint for model in (left, right)}
+    assert len(prints) == 2
 
 
 def test_several_observations(observation: Observation, components: dict[str, Any], events: Any) -> None:

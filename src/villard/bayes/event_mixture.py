@@ -253,7 +253,7 @@ class EventMixture(Mixture):
     ) -> dict[str, Leaf]:
         energy, vectors, _ = events
         # Unique events come in the order of energy: a chunk needs few bins of true energy.
-        fingerprint = work.fingerprint
+        fingerprint = "" if folder is None else work.fingerprint
         starts = range(0, len(energy), CHUNK)
         chunks = [(fingerprint, energy[i : i + CHUNK], vectors[i : i + CHUNK]) for i in starts]
         parts = parallel.map(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -351,16 +351,25 @@ class ChunkWork:
     def __init__(self, pixels: SkyPixels, plans: Sequence[LeafPlan]) -> None:
         self.pixels, self.plans = pixels, list(plans)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what workers in other processes need: tables and images, but no models and files."""
+        return {"pixels": _portable_pixels(self.pixels), "plans": [_portable_plan(p) for p in self.plans]}
+
     @property
     def fingerprint(self) -> str:
         """Text that differs between sets of components and responses."""
-        digest = hashlib.sha256(self.pixels.response.edges.tobytes())
-        digest.update(self.pixels.response.edisp_table.tobytes())
+        response = self.pixels.response
+        digest = hashlib.sha256(response.edges.tobytes())
+        digest.update(response.edisp_table.tobytes())
+        digest.update(response.psf_radius.tobytes())
+        digest.update(repr((response.field.width, response.field.energy_bounds, self.pixels.npix)).encode())
         for plan in self.plans:
             digest.update(repr((plan.name, plan.livetime, list(plan.grids))).encode())
             digest.update(plan.expected().tobytes())
+            for sampler, _ in plan.backgrounds:
+                digest.update(sampler.fingerprint)
             for term in plan.terms:
-                digest.update((term.source.area * term.source.detected).tobytes())
+                digest.update(term.source.fingerprint)
                 digest.update(b"" if term.flux is None else np.ascontiguousarray(term.flux).tobytes())
         return digest.hexdigest()
 
@@ -436,6 +445,24 @@ class ChunkWork:
             cut = float(np.radians(response.psf_radius[nodes.start + k].max()))
             density[angle > cut, k] = 0.0
         return near, (density @ matrix) * response.energy_density(energy[near], np.array(offset), bins)
+
+
+def _portable_pixels(pixels: SkyPixels) -> SkyPixels:
+    """Return pixels to interpolate in, with the tables that are needed to do so only."""
+    response = pixels.response
+    kept = ("edges", "energy", "nodes", "field", "bounds", "livetime")
+    tables = ("edisp_offsets", "_migra_edges", "_fine_edges", "edisp_table", "psf_radius")
+    slim = object.__new__(EventResponse)
+    slim.__dict__.update({name: getattr(response, name) for name in kept + tables})
+    result = object.__new__(SkyPixels)
+    result.__dict__.update({"response": slim, "npix": pixels.npix, "step": pixels.step})
+    return result
+
+
+def _portable_plan(plan: LeafPlan) -> LeafPlan:
+    """Return a plan without the spectra that are left open, which are compiled functions."""
+    backgrounds = [(sampler.for_rates(), number) for sampler, number in plan.backgrounds]
+    return replace(plan, free=[], backgrounds=backgrounds)
 
 
 def _node_matrix(response: EventResponse, bins: slice) -> tuple[slice, Array]:

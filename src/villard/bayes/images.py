@@ -8,6 +8,7 @@ pixels.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,6 +49,20 @@ class FoldedSource:
     detected: Array
     image: Array | None = None
     point: tuple[Array, float, Any] | None = None
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Bytes that differ between sources."""
+        digest = hashlib.sha256((self.area * self.detected).tobytes())
+        if self.image is not None:
+            digest.update(self.image.tobytes())
+        if self.point is not None:
+            vector, _, (shapes, b) = self.point
+            digest.update(np.append(vector, b).tobytes())
+            angles = np.geomspace(1e-5, 0.1, 20)
+            for pair in shapes:
+                digest.update(np.concatenate([table.evaluate(angles) for table in pair]).tobytes())
+        return digest.digest()
 
 
 class SkyPixels:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -110,6 +112,17 @@ class BackgroundSampler:
         if np.any(factor < 0) or not np.all(np.isfinite(factor)):
             raise ModelError(f"Simulated events of {model.name!r}: the norm is negative or not finite")
         return np.asarray(factor)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Bytes that differ between rates."""
+        return hashlib.sha256(self._planes.tobytes() + self._energy.tobytes()).digest()
+
+    def for_rates(self) -> Self:
+        """Return a copy that has rates only, to be sent elsewhere."""
+        new = copy(self)
+        del new._planes, new.density
+        return new
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw reconstructed energies (TeV), shape (n,), and local directions, shape (n, 3)."""
