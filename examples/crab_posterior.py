@@ -1,9 +1,9 @@
 """Posteriors of the Crab nebula
 
-Flux, index, curvature and position of the Crab nebula, and the background of each run, from four public runs of
-H.E.S.S.: from the events themselves, from cubes of counts, and (without position) from off regions. Each time the
-likelihood is that of the fit, and each parameter has a flat prior. `python crab_posterior.py 2000` draws more
-samples than the default. Needs `$GAMMAPY_DATA` with the runs of H.E.S.S. DR1.
+Flux, index, curvature and position of the Crab nebula, and the background of each run, from four public runs
+of H.E.S.S.: from the events themselves, from cubes of counts, and (without position) from off regions. Each
+time the likelihood is that of the fit, and each parameter has a flat prior. `python crab_posterior.py 2000`
+draws more samples than the default. Needs `$GAMMAPY_DATA` with the runs of H.E.S.S. DR1.
 """
 
 import os
@@ -34,7 +34,8 @@ n_samples = int(sys.argv[1]) if len(sys.argv) > 1 else 400
 
 # %%
 # ## Data
-# Above 0.9 TeV, within half a degree of the source; 15 bins of true energy per decade resolve the energy dispersion.
+# Above 0.9 TeV, within half a degree of the source. 15 bins of true energy per decade resolve the energy
+# dispersion.
 store = DataStore.from_dir("$GAMMAPY_DATA/hess-dl3-dr1")
 observations = store.get_observations([23523, 23526, 23559, 23592])
 crab = SkyCoord(83.6333, 22.0144, unit="deg")
