@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from region_toys import point, toy_dataset, toy_roi
 
-from villard.exceptions import ModelError, ParameterError
+from villard.exceptions import ModelError, OverwriteError, ParameterError
 from villard.maps import Map
 from villard.roi import ROI
 
@@ -110,6 +110,27 @@ def test_predictions_as_maps(roi, tmp_path, monkeypatch):
     np.testing.assert_allclose(roi.generate_model("models.yaml")["a"].data, total.data)
     assert roi["A far"].spectral_model.amplitude.value == 0
     np.testing.assert_allclose(roi.counts_map().data, roi.datasets[0].counts.data)
+
+
+def test_model_maps_of_several_components(tmp_path, monkeypatch):
+    """The sum, and each by itself; nothing is replaced unless asked for."""
+    monkeypatch.chdir(tmp_path)
+    models = [point("C", 0.4)]
+    roi = ROI([toy_dataset("a", models), toy_dataset("b", models)])
+    path = roi.write_model_map("two")
+    names = sorted(item.name for item in tmp_path.iterdir())
+    assert names == ["mcube_two.fits", "mcube_two_00.fits", "mcube_two_01.fits"]
+    parts = [Map.read(tmp_path / name).data for name in names[1:]]
+    np.testing.assert_allclose(parts[0], roi.datasets[0].npred().data, rtol=1e-6)
+    np.testing.assert_allclose(Map.read(path).data, parts[0] + parts[1], rtol=1e-6)
+    with pytest.raises(OverwriteError):
+        roi.write_model_map("two")
+    roi.write_model_map("two", overwrite=True)
+    # As does the extension.
+    maps = roi.extension("C", width=[0.2], save_model_map=True, make_tsmap=False)
+    for kind in ("tot", "src", "bkg"):
+        total = maps[f"ext_{kind}_map_00"].data + maps[f"ext_{kind}_map_01"].data
+        np.testing.assert_allclose(maps[f"ext_{kind}_map"].data, total)
 
 
 def test_energy_range_and_weights(roi):

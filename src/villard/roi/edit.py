@@ -14,9 +14,9 @@ from villard.exceptions import ModelError, ParameterError
 from villard.modeling.models.gtlike import model_from_dict, norm_parameter, shape_parameters
 from villard.roi.fluxes import flux_results
 from villard.roi.io import default_overwrite
+from villard.roi.products import are_alike, product_path, total_map
 from villard.roi.selection import select_sources
 from villard.roi.source import Source, normalised
-from villard.utils.io import check_overwrite
 
 if TYPE_CHECKING:
     from villard.maps import WcsNDMap
@@ -288,11 +288,11 @@ class Editing:
             Sources that are left out.
         """
         maps = list(self.generate_model(name=name, exclude=exclude).values())
-        return _total(maps, "model_counts_map")
+        return total_map(maps, "model_counts_map")
 
     def counts_map(self) -> WcsNDMap:
         """Return the counts, summed over components of equal pixels and energies."""
-        return _total([dataset.counts for dataset in self.datasets], "counts_map")  # type: ignore[attr-defined]
+        return total_map([dataset.counts for dataset in self.datasets], "counts_map")  # type: ignore[attr-defined]
 
     def generate_model(
         self, model_name: Any = None, name: Any = None, exclude: Any = None
@@ -345,23 +345,17 @@ class Editing:
         `~pathlib.Path`
             File of the sum; of the first component if pixels or energies differ.
         """
-        from villard.roi.products import product_path
-
         replace = default_overwrite(self) if overwrite is None else overwrite
         maps = self.generate_model(name=name)
         folder = Path(model_name)
         name_of = str(folder.with_name(f"mcube_{folder.name}"))
-        paths = [product_path(self, f"{name_of}_{i:02d}", overwrite=replace) for i in range(len(maps))]
-        if len(maps) == 1 or _are_equal(list(maps.values())):
-            path = product_path(self, name_of, overwrite=replace)
-            _total(list(maps.values()), "write_model_map").write(path, overwrite=replace)
-            if len(maps) == 1:
-                return path
-            paths = [path, *paths]
-            maps = {"": _total(list(maps.values()), "write_model_map"), **maps}
-        for path, cube in zip(paths, maps.values(), strict=True):
-            check_overwrite(path, replace)
-            cube.write(path, overwrite=True)
+        cubes = list(maps.values())
+        named = {f"{name_of}_{i:02d}": cube for i, cube in enumerate(cubes)} if len(cubes) > 1 else {}
+        if are_alike(cubes):
+            named = {name_of: total_map(cubes, "write_model_map"), **named}
+        paths = [product_path(self, stem, overwrite=replace) for stem in named]
+        for path, cube in zip(paths, named.values(), strict=True):
+            cube.write(path, overwrite=replace)
         return paths[0]
 
 
@@ -445,20 +439,3 @@ def _predictions_of(roi: Any, path: Any) -> dict[str, Any]:
         return {dataset.name: dataset.npred() for dataset in roi.datasets}
     finally:
         roi.datasets.models = before
-
-
-def _are_equal(maps: list[Any]) -> bool:
-    first = maps[0].geom
-    return all(
-        item.geom._is_same_sky(first) and item.geom.axes["energy"].is_aligned_with(first.axes["energy"])
-        for item in maps
-    )
-
-
-def _total(maps: list[Any], where: str) -> Any:
-    if not _are_equal(maps):
-        raise ModelError(
-            f"{where}: the components have different pixels or energies, and can't be added up; "
-            "generate_model gives them one by one"
-        )
-    return maps[0].copy(data=np.sum([item.data for item in maps], axis=0), unit="")

@@ -85,7 +85,8 @@ class Extension:
             ``ts_ext``; the profile ``width``, ``loglike``, ``dloglike``; ``loglike_init``, ``loglike_base``
             (spectrum refitted), ``loglike_ptsrc``, ``loglike_ext``; position with errors as of `localize`;
             ``source_fit`` (values of the refitted parameters); ``ebin_…`` if asked for; ``tsmap``,
-            ``ext_tot_map``, ``ext_src_map``, ``ext_bkg_map`` and the same with ``ptsrc`` if asked for;
+            ``ext_tot_map``, ``ext_src_map``, ``ext_bkg_map`` and the same with ``ptsrc`` if asked for
+            (of several components the sum, and ``ext_tot_map_00``, … of each);
             ``name``, ``file``, ``config``.
 
         Raises

@@ -15,7 +15,7 @@ from villard.roi.kernel_source import R68, canonical_kind, spatial_model
 from villard.roi.local_map import local_map
 from villard.roi.options import options
 from villard.roi.positions import LEVELS, position_results
-from villard.roi.products import product_paths, write_npy
+from villard.roi.products import are_alike, product_paths, total_map, write_npy
 from villard.roi.refit import Reduced, Refit, check_movable, nuisance_parameters, reduced
 from villard.roi.round_source import RoundSpatialModel
 from villard.roi.widths import WidthProfile, WidthResult
@@ -291,7 +291,10 @@ def _map_radius(roi: Any) -> float:
 
 
 def _model_maps(fits: RoundFits, found: WidthResult, values: dict[int, float]) -> dict[str, Any]:
-    """Predicted counts of the source and of all else, extended and as a point, of the first dataset."""
+    """Predicted counts of the source and of all else, extended and as a point.
+
+    Of several components the sum, if their pixels and energies agree, and each by itself, with its number.
+    """
     maps: dict[str, Any] = {}
     before = [(p, p.value) for p in fits.parameters]
     for prefix, width in (("ext", found.ext if found.ts > 0 else 0.0), ("ptsrc", 0.0)):
@@ -302,13 +305,19 @@ def _model_maps(fits: RoundFits, found: WidthResult, values: dict[int, float]) -
             for p, _ in before:
                 p.value = own[id(p)]
             small.datasets.models = small.models
-            dataset = small.datasets[0]
-            total, source = dataset.npred(), dataset.npred_signal([fits.source.name])
+            parts = [(d.npred(), d.npred_signal([fits.source.name])) for d in small.datasets]
         finally:
             small.datasets.models = models
             for p, value in before:
                 p.value = value
-        maps |= {f"{prefix}_tot_map": total, f"{prefix}_src_map": source, f"{prefix}_bkg_map": total - source}
+        numbered = {f"_{i:02d}": part for i, part in enumerate(parts)} if len(parts) > 1 else {}
+        if are_alike([total for total, _ in parts]):
+            totals, sources = zip(*parts, strict=True)
+            numbered[""] = total_map(totals, "extension"), total_map(sources, "extension")
+        for end, (total, source) in numbered.items():
+            maps[f"{prefix}_tot_map{end}"] = total
+            maps[f"{prefix}_src_map{end}"] = source
+            maps[f"{prefix}_bkg_map{end}"] = total - source
     return maps
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from villard.exceptions import ModelError
 from villard.utils.io import atomic_write, check_overwrite
 
-__all__ = ["map_hdu", "product_path", "product_paths", "write_maps", "write_npy"]
+__all__ = ["are_alike", "map_hdu", "product_path", "product_paths", "total_map", "write_maps", "write_npy"]
 
 
 def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:
@@ -117,3 +118,28 @@ def _to_plain(value: Any) -> Any:
         return str(value)
     simple = isinstance(value, str | int | float | bool | list | tuple | np.ndarray | np.generic | type(None))
     return value if simple else str(value)
+
+
+def are_alike(maps: Sequence[Any]) -> bool:
+    """Tell whether maps have the same pixels and energies."""
+    first = maps[0].geom
+    return all(
+        item.geom._is_same_sky(first) and item.geom.axes["energy"].is_aligned_with(first.axes["energy"])
+        for item in maps
+    )
+
+
+def total_map(maps: Sequence[Any], where: str) -> Any:
+    """Return the sum of maps.
+
+    Raises
+    ------
+    ModelError
+        If they have different pixels or energies.
+    """
+    if not are_alike(maps):
+        raise ModelError(
+            f"{where}: the components have different pixels or energies, and can't be added up; "
+            "generate_model gives them one by one"
+        )
+    return maps[0].copy(data=np.sum([item.data for item in maps], axis=0), unit="")
