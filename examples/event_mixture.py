@@ -29,6 +29,7 @@ from villard.modeling.models import (  # noqa: E402
     PowerLawSpectralModel,
     SkyModel,
     TemplateSpatialModel,
+    extend_template,
 )
 from villard.modeling.prior import LogUniformPrior  # noqa: E402
 from villard.simulate import simulate_events  # noqa: E402
@@ -58,10 +59,11 @@ dark_matter = SkyModel(
 if has_data:
     catalogue = SourceCatalogHGPS("$GAMMAPY_DATA/catalogs/hgps_catalog_v1.fits.gz")
     sources = [m for m in catalogue.to_models() if m.position.separation(galactic_centre) < 5 * u.deg]
-    # Beyond the energies of the template its power law goes on.
     template = TemplateSpatialModel.read(
-        "$GAMMAPY_DATA/fermi-3fhl-gc/gll_iem_v06_gc.fits.gz", False, interp_kwargs={"fill_value": None}
+        "$GAMMAPY_DATA/fermi-3fhl-gc/gll_iem_v06_gc.fits.gz", normalize=False
     )
+    # Beyond its energies it goes on as a power law, with the index of its last factor of 10.
+    template = extend_template(template, 200 * u.TeV)
     diffuse = SkyModel(PowerLawNormSpectralModel(), template, name="diffuse")
 else:
     places = [PointSpatialModel(lon_0=lon * u.deg, lat_0=0 * u.deg, frame="galactic") for lon in (-1.1, 0.9)]

@@ -19,7 +19,7 @@ from villard.bayes.event_work import ChunkWork, FreeParameter, plan_leaf
 from villard.bayes.images import SkyPixels
 from villard.bayes.response import EventResponse, ResponseBounds
 from villard.data import EventList, Observation
-from villard.exceptions import DataError, ModelError, ParameterError
+from villard.exceptions import DataError, ModelError, ParameterError, UnitsError
 from villard.irf import make_analytic_irfs
 from villard.modeling.models import IRFBackground, SkyModel
 from villard.modeling.prior import UniformPrior
@@ -286,6 +286,17 @@ def with_event(events: Any, **values: float) -> EventList:
     for name, value in values.items():
         table[name][5] = value
     return type(events)(table)
+
+
+def test_bounds_without_the_right_unit(
+    observation: Observation, components: dict[str, Any], events: Any
+) -> None:
+    for settings in ({"angle": 1 * u.TeV}, {"angle": 0.5}, {"bin_size": 1 * u.s}):
+        with pytest.raises(UnitsError, match=f"expected {next(iter(settings))} as an angle"):
+            EventMixture(events, observation, components, **settings)
+    grid = ParameterGrid(bounds=(1, 3) * u.TeV, bins=3)
+    with pytest.raises(ParameterError, match="expected a grid of numbers without unit, found one in TeV"):
+        EventMixture(events, observation, components, grids={"index": grid})
 
 
 def test_events_that_can_t_be_used(observation: Observation, components: dict[str, Any], events: Any) -> None:

@@ -183,13 +183,13 @@ def test_a_prior_that_excludes_the_data() -> None:
 def test_tree_prints_with_values() -> None:
     x, normal = gaussians(20)
     mixture = Mixture(
-        {"sig": normal(x), "bkg": {"flat": np.ones(20), "right": normal(x - 3)}}, alpha={"bkg": 2}
+        {"sig": normal(x), "bkg": {"flat": np.ones(20), "right": normal(x - 3)}}, alpha={"bkg": [2, 6]}
     )
     assert str(mixture).splitlines() == [
-        "Mixture of 20 events",
+        "Mixture of 20 events, shares in the mean of their priors",
         "mixture",
-        "├── sig        Dirichlet(1, 1)",
-        "└── bkg",
-        "    ├── flat   Dirichlet(2, 2)",
-        "    └── right",
+        "├── sig        0.5  Dirichlet(1, 1)",
+        "└── bkg        0.5",
+        "    ├── flat   0.25  Dirichlet(2, 6)",
+        "    └── right  0.75",
     ]

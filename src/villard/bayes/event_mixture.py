@@ -20,7 +20,7 @@ from villard.bayes.leaves import FixedLeaf, GridLeaf, Leaf, SpectralLeaf, Spectr
 from villard.bayes.mixture import Mixture, ObservedLeaves
 from villard.bayes.response import EventResponse, ResponseBounds
 from villard.bayes.tree import MixtureTree
-from villard.exceptions import DataError, ModelError, ParameterError
+from villard.exceptions import DataError, ModelError, ParameterError, UnitsError
 from villard.modeling.prior import Prior
 from villard.simulate.event_field import FieldOfView
 
@@ -141,8 +141,8 @@ class EventMixture(Mixture):
         bounds = ResponseBounds(
             containment,
             dex,
-            None if angle is None else float(u.Quantity(angle).to_value("deg")),
-            float(u.Quantity(bin_size).to_value("deg")),
+            None if angle is None else _degrees(angle, "angle", name),
+            _degrees(bin_size, "bin_size", name),
         )
         self._options = {"alpha": alpha, "total": total, "separate": list(separate), "outside": outside}
         self._observations = observations
@@ -333,6 +333,13 @@ class EventMixture(Mixture):
             f"Integrals cut away {cut['energy']:.1e} of the energy dispersion, {cut['angle']:.1e} of the PSF"
         )
         return "\n".join(lines)
+
+
+def _degrees(value: Any, what: str, name: str) -> float:
+    try:
+        return float(u.Quantity(value).to_value("deg"))
+    except (u.UnitConversionError, TypeError, ValueError) as error:
+        raise UnitsError(f"{name}: expected {what} as an angle, found {value!r}") from error
 
 
 def _or(value: float, other: float) -> float:

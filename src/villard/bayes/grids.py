@@ -129,7 +129,8 @@ class ParameterGrid:
         if self.unit is None or self.unit == unit:
             return self
         if not self.unit.is_equivalent(unit):
-            raise ParameterError(f"{name}: expected a grid in {unit}, found one in {self.unit}")
+            wanted = f"in {unit}" if unit.to_string() else "of numbers without unit"
+            raise ParameterError(f"{name}: expected a grid {wanted}, found one in {self.unit}")
         factor = self.unit.to(unit)
         return ParameterGrid(self.values * factor, scale=self.scale, discrete=self.discrete)
 

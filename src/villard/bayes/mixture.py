@@ -99,10 +99,10 @@ class Mixture(Problem):
     >>> normal = lambda t: np.exp(-t**2 / 2) / np.sqrt(2 * np.pi)
     >>> mixture = Mixture({"left": normal(x), "right": normal(x - 5)})
     >>> print(mixture)
-    Mixture of 100 events
+    Mixture of 100 events, shares in the mean of their priors
     mixture
-    ├── left     Dirichlet(1, 1)
-    └── right
+    ├── left     0.5  Dirichlet(1, 1)
+    └── right    0.5
     >>> round(mixture.log_likelihood([0.7]) - mixture.log_likelihood([0.5]), 2)
     8.15
     """
@@ -250,13 +250,17 @@ class Mixture(Problem):
         return log_likelihood
 
     def __str__(self) -> str:
-        notes = {}
+        means, notes = {}, {}
         for node in self.tree.nodes:
+            assert node.alpha is not None
+            means |= {
+                c.name: float(a) for c, a in zip(node.children, node.alpha / node.alpha.sum(), strict=True)
+            }
             if len(node.children) > 1:
-                assert node.alpha is not None
                 text = ", ".join(f"{a:g}" for a in node.alpha)
                 notes[node.children[0].name] = f"Dirichlet({text})"
-        lines = [f"{self.name} of {self.n_events:g} events", self.tree.format(notes=None, values=notes)]
+        lines = [f"{self.name} of {self.n_events:g} events, shares in the mean of their priors"]
+        lines.append(self.tree.format(means, notes))
         for c in self.space.coordinates:
             if not isinstance(c, Shares):
                 lines.append(_describe(c))
