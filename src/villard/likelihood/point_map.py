@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 #: Arrays of a source map that the PSF around a point source needs.
 _POINT_ARRAYS = ("basis", "psf", "psf_scale")
 #: Shortest array of directions: below this, padding costs less than another compilation.
-_PAD = 1024
+_PAD = 512
 #: Sizes of windows are multiples of this.
 _STEP = 16
 #: Nodes between two knots of the integral of a PSF.
@@ -107,7 +107,7 @@ def padded_length(n: int) -> int:
     """Return a length to which arrays are padded, so that few different ones are compiled."""
     size = _PAD
     while size < n:
-        size *= 4
+        size *= 2
     return size
 
 
