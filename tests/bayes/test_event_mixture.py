@@ -271,6 +271,12 @@ def test_several_observations(observation: Observation, components: dict[str, An
     assert joint.log_likelihood(theta) == pytest.approx(sum(singles), rel=1e-10)
     apart = EventMixture(lists, [observation] * 2, components, separate=["bkg"])
     assert apart.names == ["source", "CCR[0]", "CCR[1]", "index"]
+    own = EventMixture(lists, [observation] * 2, components, separate=["index"])
+    assert own.names == ["source", "CCR", "index[0]", "index[1]"]
+    assert own.log_likelihood([0.5, 0.8, 2.0, 2.0]) == pytest.approx(joint.log_likelihood(theta), rel=1e-12)
+    others = [EventMixture(e, observation, components) for e in lists]
+    expected = sum(m.log_likelihood([0.5, 0.8, index]) for m, index in zip(others, (1.8, 2.3), strict=True))
+    assert own.log_likelihood([0.5, 0.8, 1.8, 2.3]) == pytest.approx(expected, rel=1e-10)
 
 
 def test_bounds_by_the_user_tell_what_they_cut(observation: Observation) -> None:

@@ -132,6 +132,10 @@ class Continuous(Coordinate):
         middle = self.from_unit(np.array([[0.159], [0.5], [0.841]]))[:, 0]
         self._center, self._width = float(middle[1]), max(0.5 * float(middle[2] - middle[0]), 1e-300)
 
+    def renamed(self, name: str) -> Continuous:
+        """Return the same with another name, as that of an observation which has its own."""
+        return Continuous(name, self.prior, (self.low, self.high), self.unit)
+
     @property
     def key(self) -> Any:
         """Kind of prior and values."""

@@ -285,7 +285,7 @@ def make_coordinate(name: str, prior: Any, grids: Sequence[ParameterGrid]) -> Co
     if not grids:
         if prior is None:
             raise ParameterError(f"{name}: a parameter without a grid needs a prior")
-        return prior if isinstance(prior, Coordinate) else Continuous(name, prior)
+        return prior.renamed(name) if isinstance(prior, Continuous) else Continuous(name, prior)
     base = prior.prior if isinstance(prior, Continuous) else prior
     unit = getattr(prior, "unit", "") if isinstance(prior, Coordinate) else ""
     grid = grids[0]
