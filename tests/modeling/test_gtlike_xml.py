@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given
 
 from villard.exceptions import FileFormatError, ModelError, OverwriteError
-from villard.modeling.models import Models, SkyModel
-from villard.modeling.models.gtlike import gtlike_parameters, read_gtlike_xml, spectrum_type, write_gtlike_xml
+from villard.modeling.models import EBLAbsorptionNormSpectralModel, Models, SkyModel
+from villard.modeling.models.gtlike import (
+    find_parameter,
+    gtlike_parameters,
+    norm_parameter,
+    read_gtlike_xml,
+    shape_parameters,
+    spectrum_type,
+    write_gtlike_xml,
+)
 
 ENERGY = np.geomspace(0.1, 300, 7) * u.GeV
 TAGS = (
-    *("pl", "pl-2", "lp", "bpl", "sbpl", "ebl-cutoff", "gauss", "const"),
+    *("pl", "pl-2", "lp", "bpl", "sbpl", "ebl-cutoff", "ebl-cutoff-bpl", "band", "gauss", "const"),
     *("secpl", "secpl-2", "secpl-3", "secpl-4fgl-dr3", "secpl-3fgl", "secpl-4fgl", "ecpl", "ecpl-3fgl"),
 )
 
@@ -126,6 +134,82 @@ def test_smooth_break_is_that_of_gtlike(tmp_path, beta, indices):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_absorbed_broken_power_law_is_that_of_gtlike(tmp_path):
+    values = {"Index1": -1.5, "Index2": -3.0, "BreakValue": 5e3, "Eabs": 2e4, "P1": 3e4}
+    text = "".join(parameter(*item) for item in {"Prefactor": 1e-12, **values}.items())
+    model = read_gtlike_xml(write(tmp_path / "a.xml", f'<spectrum type="BPLExpCutoff">{text}</spectrum>'))[0]
+    energy = ENERGY.to_value("MeV")
+    expected = 1e-12 * np.where(energy < 5e3, (energy / 5e3) ** -1.5, (energy / 5e3) ** -3.0)
+    expected *= np.where(energy < 2e4, 1.0, np.exp(-(energy - 2e4) / 3e4))
+    np.testing.assert_allclose(model.spectral_model(ENERGY).to_value("cm-2 s-1 MeV-1"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(-0.8, -2.4), (-2.5, -1.5)])
+def test_band_function_is_that_of_gtlike(tmp_path, alpha, beta):
+    """Joined smoothly; a power law if beta isn't below alpha."""
+    values = {"norm": 1e-3, "alpha": alpha, "beta": beta, "Ep": 2e3, "Scale": 0.1}
+    text = "".join(parameter(*item) for item in values.items())
+    model = read_gtlike_xml(write(tmp_path / "a.xml", f'<spectrum type="BandFunction">{text}</spectrum>'))[0]
+    energy = ENERGY.to_value("MeV")
+    x, edge = energy / 0.1, (alpha - beta) * 2e4
+    if alpha > beta:
+        low = x**alpha * np.exp(-energy / 2e3)
+        expected = np.where(x < edge, low, x**beta * edge ** (alpha - beta) * np.exp(beta - alpha))
+    else:
+        expected = x**beta
+    found = model.spectral_model(ENERGY).to_value("cm-2 s-1 MeV-1")
+    np.testing.assert_allclose(found, 1e-3 * expected, rtol=1e-12)
+    if alpha > beta:
+        # The slope has no step either, and E2 dN/dE peaks at (2 + alpha) Ep.
+        near = (alpha - beta) * 2 * np.array([1 - 1e-6, 1 + 1e-6]) * u.GeV
+        np.testing.assert_allclose(model.spectral_model.spectral_index(near), -beta, atol=1e-4)
+        assert model.spectral_model.spectral_index((2 + alpha) * 2 * u.GeV) == pytest.approx(2, abs=1e-4)
+
+
+def absorbed(base, number, redshift=0.3):
+    tau = parameter("tau_norm", 1.2, low=0.0, high=10.0)
+    rest = parameter("redshift", redshift, free=0) + parameter("ebl_model", float(number), free=0)
+    return f'<spectrum type="EblAtten::{base}">{tau}{rest}'
+
+
+@pytest.mark.parametrize(("number", "name"), [(4, "franceschini"), (5, "finke"), (10, "dominguez")])
+def test_absorption_by_background_light(tmp_path, gammapy_data, number, name):
+    values = {"Prefactor": 1e-12, "Index": -1.8, "Scale": 1e3}
+    text = absorbed("PowerLaw", number) + "".join(parameter(*item) for item in values.items())
+    model = read_gtlike_xml(write(tmp_path / "a.xml", f"{text}</spectrum>"))[0]
+    transmission = EBLAbsorptionNormSpectralModel.read_builtin(name, redshift=0.3, alpha_norm=1.2)(ENERGY)
+    expected = 1e-12 * ENERGY.to_value("GeV") ** -1.8 * transmission.to_value("")
+    np.testing.assert_allclose(model.spectral_model(ENERGY).to_value("cm-2 s-1 MeV-1"), expected, rtol=1e-12)
+    assert transmission[-1] < 0.8
+    assert [p.name for p in shape_parameters(model)] == ["index"]
+    assert norm_parameter(model).name == "amplitude"
+    assert find_parameter(model, "tau_norm").max == 10
+    assert not find_parameter(model, "tau_norm").frozen
+    assert find_parameter(model, "redshift").frozen
+    assert spectrum_type(model) == "EblAtten::PowerLaw"
+    write_gtlike_xml([model], tmp_path / "b.xml")
+    again = read_gtlike_xml(tmp_path / "b.xml")[0]
+    assert [(p.name, p.value) for p in gtlike_parameters(again)] == [
+        (p.name, pytest.approx(p.value, rel=1e-13)) for p in gtlike_parameters(model)
+    ]
+    np.testing.assert_allclose(
+        again.spectral_model(ENERGY).value, model.spectral_model(ENERGY).value, rtol=1e-12
+    )
+
+
+def test_new_spectra_in_dictionaries(gammapy_data):
+    place = {"name": "A", "ra": 1, "dec": 2}
+    data = place | {"SpectrumType": "EblAtten::PowerLaw", "Prefactor": 1e-12, "Index": -1.8, "Scale": 1e3}
+    model = model_from_dict({**data, "tau_norm": 1.2, "redshift": 0.3, "ebl_model": 4})
+    bare = model_from_dict(place | {**data, "SpectrumType": "PowerLaw"})
+    ebl = EBLAbsorptionNormSpectralModel.read_builtin("franceschini", redshift=0.3, alpha_norm=1.2)
+    expected = (bare.spectral_model(ENERGY) * ebl(ENERGY)).value
+    np.testing.assert_allclose(model.spectral_model(ENERGY).value, expected, rtol=1e-12)
+    assert find_parameter(model, "redshift").frozen
+    with pytest.raises(ModelError, match="'alpha' is missing"):
+        model_from_dict(place | {"SpectrumType": "BandFunction", "norm": 1e-3})
+
+
 def test_diffuse_sources(tmp_path):
     (tmp_path / "iso.txt").write_text("100 1e-6\n1000 1e-8\n10000 1e-10\n")
     norm = parameter("Normalization", 1.2, free=1)
@@ -142,7 +226,10 @@ def test_diffuse_sources(tmp_path):
 @pytest.mark.parametrize(
     ("spectrum", "message"),
     [
-        ('<spectrum type="BandFunction"/>', "source 'A': unknown spectrum 'BandFunction'"),
+        ('<spectrum type="BandFunktion"/>', "source 'A': unknown spectrum 'BandFunktion'"),
+        ('<spectrum type="BandFunction"/>', "BandFunction: the parameter 'norm' is missing"),
+        ('<spectrum type="EblAtten::PowerLaw"/>', "EblAtten: the parameter 'tau_norm' is missing"),
+        (f"{absorbed('PowerLaw', 3)}</spectrum>", r"ebl_model 3: there are tables of 4 \(Franceschini"),
         ('<spectrum type="PowerLaw"/>', "source 'A': PowerLaw: the parameter 'Prefactor' is missing"),
         (
             f'<spectrum type="PowerLaw">{parameter("Indx", 1)}</spectrum>',

@@ -79,6 +79,12 @@ MAKE = {
     "EBLCutoffPowerLawSpectralModel": lambda: models.EBLCutoffPowerLawSpectralModel(
         ebreak="0.77 TeV", p2=0.1, p3=0.05
     ),
+    "EBLCutoffBrokenPowerLawSpectralModel": lambda: models.EBLCutoffBrokenPowerLawSpectralModel(
+        index1=1.6, index2=2.7, ebreak="0.77 TeV", eabs="2.1 TeV", p1="3 TeV"
+    ),
+    "BandSpectralModel": lambda: models.BandSpectralModel(
+        alpha=-1.3, beta=-2.6, efold="0.9 TeV", reference="1 TeV", amplitude="1e-12 cm-2 s-1 TeV-1"
+    ),
     "GaussianSpectralModel": lambda: models.GaussianSpectralModel(mean="1.3 TeV", sigma="0.7 TeV"),
     "TemplateSpectralModel": lambda: models.TemplateSpectralModel(
         [0.1, 1.1, 20] * u.TeV, [1, 0.5, 0.01] * u.Unit("cm-2 s-1 TeV-1")

@@ -194,8 +194,8 @@ def _norm_scan(
         counts.append((data.cube("counts") * weights)[index])
         fixed.append(rest[index])
         templates.append(np.array([cube[index] for cube in own]).reshape(len(own), len(index[0])))
-        for i, cube in enumerate(own):
-            sums[i, : len(weights)] += np.sum(cube * weights, axis=(1, 2))
+        for i, predicted in enumerate(own):
+            sums[i, : len(weights)] += np.sum(predicted * weights, axis=(1, 2))
     scan = NormScan(
         np.concatenate(counts),
         np.concatenate(fixed),

@@ -20,6 +20,8 @@ _EXPORTS = {
     "SuperExpCutoffPowerLaw3FGLSpectralModel": "spectral.cutoff",
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel": "spectral.cutoff",
     "SuperExpCutoffPowerLaw4FGLSpectralModel": "spectral.cutoff",
+    "BandSpectralModel": "spectral.band",
+    "EBLCutoffBrokenPowerLawSpectralModel": "spectral.ebl_cutoff",
     "EBLCutoffPowerLawSpectralModel": "spectral.ebl_cutoff",
     "SuperExpCutoffPowerLaw2SpectralModel": "spectral.super_cutoff",
     "SuperExpCutoffPowerLaw3SpectralModel": "spectral.super_cutoff",

@@ -14,6 +14,7 @@ import astropy.units as u
 import numpy as np
 
 from villard.exceptions import FileFormatError, ModelError, ParameterError
+from villard.modeling.models.gtlike.absorption import PREFIX, absorption_entries, read_absorption
 from villard.modeling.models.gtlike.table import SPECTRA, Conversion
 from villard.utils.names import nearest
 from villard.utils.paths import make_path
@@ -107,6 +108,8 @@ def build_spectrum(
         from villard.modeling.models.gtlike.dark_matter import build_dmfit
 
         return build_dmfit(settings)
+    if kind.startswith(PREFIX):
+        return _absorbed(kind.removeprefix(PREFIX), settings, defaults)
     spectrum = (_FACTORS if factor and kind in _FACTORS else _READ).get(kind)
     if spectrum is None:
         raise ModelError(f"unknown spectrum {kind!r}. {nearest(kind, _KNOWN)}")
@@ -127,6 +130,18 @@ def build_spectrum(
             found = Setting((defaults or {})[entry.name])
         apply_setting(model, entry, found)
     return model
+
+
+def _absorbed(kind: str, settings: Mapping[str, Setting], defaults: Mapping[str, float] | None) -> Any:
+    """Return a spectrum behind the extragalactic background light."""
+    absorption = read_absorption(settings)
+    own = {"tau_norm", "redshift", "ebl_model"}
+    base = build_spectrum(
+        kind, {name: item for name, item in settings.items() if name not in own}, defaults=defaults
+    )
+    for entry in absorption_entries():
+        apply_setting(absorption, entry, settings[entry.name])
+    return base * absorption
 
 
 def _check_names(

@@ -9,6 +9,7 @@ from typing import Any
 import astropy.units as u
 
 from villard.exceptions import ModelError, VillardError
+from villard.modeling.models.gtlike.absorption import PREFIX
 from villard.modeling.models.gtlike.build import Setting, build_spatial, build_spectrum, expand
 from villard.modeling.models.gtlike.table import SPECTRA
 from villard.modeling.parameter import Parameter
@@ -56,7 +57,20 @@ _DEFAULTS = {
 }
 _CUTOFF_EXPONENT = {"PLSuperExpCutoff2": 2 / 3, "PLSuperExpCutoff3": 2 / 3, "PLSuperExpCutoff4": 2 / 3}
 #: Parameters that are fixed unless the dictionary says otherwise.
-_FIXED = ("Scale", "Eb", "LowerLimit", "UpperLimit", "Value", "P1", "P2", "P3", "Ebreak", "Beta")
+_FIXED = (
+    "Scale",
+    "Eb",
+    "LowerLimit",
+    "UpperLimit",
+    "Value",
+    "P1",
+    "P2",
+    "P3",
+    "Ebreak",
+    "Beta",
+    "redshift",
+    "ebl_model",
+)
 _PLACE = ("ra", "dec", "glon", "glat", "RA", "DEC", "RAJ2000", "DEJ2000", "GLON", "GLAT", "skydir")
 _KEYS = (
     "name",
@@ -135,6 +149,8 @@ def _sky_model(name: str, data: Mapping[str, Any]) -> Any:
 
 
 def _parameter_names(kind: str) -> list[str]:
+    if kind.startswith(PREFIX):
+        return [*_parameter_names(kind.removeprefix(PREFIX)), "tau_norm", "redshift", "ebl_model"]
     for spectrum in SPECTRA:
         if spectrum.type == kind:
             return [entry.name for entry in spectrum.parameters]
@@ -154,6 +170,9 @@ def _check_keys(data: Mapping[str, Any], names: list[str]) -> None:
 
 
 def _default(key: str, kind: str, factor: bool) -> float | None:
+    if kind == "BandFunction":
+        # Defaults are those of a log-parabola, whose alpha has the other sign.
+        return None
     if factor:
         return {"Prefactor": 1.0, "norm": 1.0, "Index": 0.0, "alpha": 0.0, "beta": 0.0}.get(
             key, _DEFAULTS.get(key)
@@ -172,7 +191,9 @@ def _freeze_exponents(spectral: Any, given: Mapping[str, Any]) -> None:
 
 
 def _setting(name: str, value: Any, kind: str) -> Setting:
-    falling = name in ("Index", "Index1", "IndexS") or (name == "Index2" and "BrokenPowerLaw" in kind)
+    falling = name in ("Index", "Index1", "IndexS") or (
+        name == "Index2" and ("BrokenPowerLaw" in kind or "BPLExpCutoff" in kind)
+    )
     free = name not in _FIXED
     if not isinstance(value, Mapping):
         number = _number(name, value)

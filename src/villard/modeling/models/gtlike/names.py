@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from villard.exceptions import ModelError, ParameterError
+from villard.modeling.models.gtlike.absorption import absorbed
 from villard.modeling.models.gtlike.table import SPECTRA, Conversion, Spectrum
 from villard.modeling.parameter import Parameter
 from villard.utils.names import nearest
@@ -62,6 +63,9 @@ def resolve(model: Any) -> tuple[Spectrum | None, Any]:
         norm = parts.get("PowerLawNormSpectralModel")
         if "TemplateSpectralModel" in parts and norm is not None and norm.tilt.frozen:
             return (_FILE_FUNCTION, norm) if norm.tilt.value == 0 else (None, spectral)
+        absorption = parts.pop("EBLAbsorptionNormSpectralModel", None)
+        if absorption is not None and len(parts) == 1:
+            return absorbed(_BY_CLASS.get(next(iter(parts))), absorption), spectral
     if kind == "ScaleSpectralModel" and type(spectral.model).__name__ == "TemplateSpectralModel":
         return _FILE_FUNCTION, spectral
     return _BY_CLASS.get(kind), spectral

@@ -19,7 +19,10 @@ _FALLING = ("Index", "Index1", "Index2", "IndexS")
 _SIZES = {"RadialDisk": ("Radius", "r_0"), "RadialGaussian": ("Sigma", "sigma")}
 #: Limits, in units of the scale, of parameters that have none of their own; gtlike wants some.
 _WIDE = {"norm": (-1e5, 1e5), "index": (-10.0, 10.0), "energy": (1e-3, 1e9), "other": (-1e3, 1e3)}
-_ENERGIES = ("Scale", "Eb", "LowerLimit", "UpperLimit", "BreakValue", "Cutoff", "Ebreak", "Mean", "Sigma")
+_ENERGIES = (
+    *("Scale", "Eb", "LowerLimit", "UpperLimit", "BreakValue", "Cutoff", "Ebreak", "Eabs", "Ep", "P1"),
+    *("Mean", "Sigma"),
+)
 
 
 def write_gtlike_xml(models: Iterable[Any], path: str | os.PathLike[str], overwrite: bool = False) -> None:
