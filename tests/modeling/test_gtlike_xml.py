@@ -14,6 +14,7 @@ from villard.modeling.models import EBLAbsorptionNormSpectralModel, Models, SkyM
 from villard.modeling.models.gtlike import (
     find_parameter,
     gtlike_parameters,
+    model_from_dict,
     norm_parameter,
     read_gtlike_xml,
     shape_parameters,
