@@ -278,6 +278,10 @@ def test_bad_input_is_named(roi, events):
         roi.lightcurve("centre", [{"count": "a.fits"}])
     with pytest.raises(ConfigError, match="100"):
         time_edges({"time_bins": None, "nbins": None, "binsz": 1e-3}, 0, 1e6)
+    with pytest.raises(DataError, match=r"none of 2 bins of time has good time"):
+        roi.lightcurve("centre", events=events, time_bins=[-30.0, -20.0, -10.0])
+    with pytest.raises(DataError, match=r"from 0 on of 2 bins .* found \[-0.5  1.5\]"):
+        roi.lightcurve("centre", events=events, nbins=2, exposure=[-0.5, 1.5])
 
 
 def test_public_events_of_the_galactic_centre(gammapy_data):

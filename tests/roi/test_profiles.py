@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from roi_fit_toys import fit_roi
 
-from villard.exceptions import ConfigError, ParameterError
+from villard.exceptions import ConfigError, ModelError, ParameterError
 from villard.modeling import Fit
 
 
@@ -93,3 +93,39 @@ def test_curvature(roi):
     assert roi.models["bright"].spectral_model is spectrum
     assert [p.value for p in roi.parameters] == before
     assert "Index2" in o["config"]
+
+
+def test_profiles_are_about_their_maximum(roi):
+    """Also of a parameter that was held elsewhere, and of fewer energies than were fitted."""
+    index = roi.models["bright"].spectral_model.index
+    best = roi.profile("bright", "index", npts=5)
+    assert best["best"] == pytest.approx(index.value, abs=1e-4)
+    value = index.value
+    index.value, index.frozen = value + 0.02, True
+    try:
+        o = roi.profile("bright", "index", npts=5)
+    finally:
+        index.value, index.frozen = value, False
+    for key in ("best", "err_lo", "err_hi", "ul95"):
+        assert o[key] == pytest.approx(best[key], abs=2e-4)
+    np.testing.assert_allclose(o["dloglike"][[0, -1]] - o["dloglike"].max(), o["dloglike"][0], atol=1e-2)
+    with pytest.raises(ConfigError, match="xvals: expected finite numbers"):
+        roi.profile("bright", "index", xvals=[])
+
+
+def test_norm_in_a_range_of_energies(roi):
+    low, high = np.log10(roi.energy_edges.to_value("MeV")[[1, 3]])
+    o = roi.profile_norm("bright", logemin=low, logemax=high, npts=9)
+    ends = o["dloglike"][[0, -1]]
+    np.testing.assert_allclose(ends, -3.3174, atol=5e-3)
+    spectrum = roi.models["bright"].spectral_model
+    flux = spectrum.integral(*roi.energy_edges[[1, 3]]).to_value("cm-2 s-1")
+    ratio = o["xvals"] / spectrum.amplitude.value
+    np.testing.assert_allclose(o["flux"], ratio * flux, rtol=1e-4)
+    counts = roi.model_counts_spectrum("bright")[0][1:].sum()
+    np.testing.assert_allclose(o["npred"], ratio * counts, rtol=1e-6)
+
+
+def test_curvature_of_a_factor(roi):
+    with pytest.raises(ModelError, match="curvature: the spectrum of 'diffuse' is no flux"):
+        roi.curvature("diffuse")

@@ -210,8 +210,13 @@ class ROI(
         # Made once: it checks that the exposure covers all sources.
         measurements = [dataset.measurement() for dataset in self.datasets]
         for source in self.sources if names is None else [self[name] for name in names]:
-            counts = sum((_npred(measurement, source.model) for measurement in measurements), np.zeros(2))
-            source.results["npred"], source.results["npred_wt"] = (float(value) for value in counts)
+            source.results["npred"], source.results["npred_wt"] = self._npred(source, measurements)
+
+    def _npred(self, source: Source, measurements: list[Any] | None = None) -> tuple[float, float]:
+        """Return the predicted counts of a source in the fit range, plain and weighted."""
+        measurements = measurements or [dataset.measurement() for dataset in self.datasets]
+        counts = sum((_npred(measurement, source.model) for measurement in measurements), np.zeros(2))
+        return float(counts[0]), float(counts[1])
 
     # Data
 

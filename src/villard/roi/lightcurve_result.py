@@ -93,7 +93,10 @@ class LightCurve(Columns):
         ax.set(
             xlabel="Time [MJD]" if known else "Bin", ylabel=f"{quantity} [{unit.to_string('latex_inline')}]"
         )
-        ax.set_title(f"{self.name}: TS of variability {self['ts_var']:.1f} ({self['ts_var_dof']} dof)")
+        # Above what the axis is a multiple of.
+        ax.set_title(
+            f"{self.name}: TS of variability {self['ts_var']:.1f} ({self['ts_var_dof']} dof)", pad=18
+        )
         return ax
 
     def __repr__(self) -> str:

@@ -173,6 +173,8 @@ def _label(
     color: str,
 ) -> None:
     """Write a name beside a source, on the side where there is room, if there is any."""
+    from matplotlib.patheffects import withStroke
+
     rows, columns = shape
     width, height = 0.0105 * columns * len(name), 0.035 * max(rows, 0.5 * columns)
     gap = 0.012 * columns
@@ -185,6 +187,9 @@ def _label(
                 continue
             at = box[0] if align == "left" else box[2]
             text = axes.text(at, y + dy, name, color=color, fontsize=7, ha=align, va="center", clip_on=True)
+            # Legible on bright and on dark pixels.
+            other = "k" if color == "w" else "w"
+            text.set_path_effects([withStroke(linewidth=1.5, foreground=other, alpha=0.6)])
             # One that is clipped needs no room.
             text.set_in_layout(False)
             taken.append(box)

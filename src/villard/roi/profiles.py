@@ -57,7 +57,7 @@ class Profiles:
         fix_shape : bool
             Whether shapes of all sources are held.
         logemin, logemax : float, optional
-            Range of log10(energy / MeV) of the likelihood.
+            Range of log10(energy / MeV) of the likelihood, the counts and the fluxes.
         **kwargs : dict
             ``savestate``, kept for scripts of fermipy: models are never changed.
 
@@ -72,19 +72,20 @@ class Profiles:
         source = self[name]  # type: ignore[index]
         norm = norm_parameter(source.model)
         count = int(options(self, "gtlike", {"llscan_npts": 20}, {})["llscan_npts"] if npts is None else npts)
-        with _range(self, logemin, logemax), _bound(self, norm, reoptimize, fix_shape) as bound:
-            result = _scan(bound, norm, count, xvals)
-        fluxes = flux_results(source, self.energy_bounds, 1.0)  # type: ignore[attr-defined]
+        with _range(self, logemin, logemax) as energies:
+            with _bound(self, norm, reoptimize, fix_shape) as bound:
+                result = _scan(bound, norm, count, xvals)
+            npred, npred_wt = self._npred(source)  # type: ignore[attr-defined]
+        fluxes = flux_results(source, energies, 1.0)
         x = result["xvals"]
         # What is proportional to the norm: limits are those of a norm of one.
         unit = {"flux": fluxes["flux_ul95"], "eflux": fluxes["eflux_ul95"]}
-        npred = float(source["npred"])
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = x / norm.value if norm.value else np.full(len(x), np.nan)
         return {
             **result,
             "npred": ratio * npred,
-            "npred_wt": ratio * float(source["npred_wt"]),
+            "npred_wt": ratio * npred_wt,
             "dnde": ratio * fluxes["dnde"],
             "flux": x * unit["flux"],
             "eflux": x * unit["eflux"],
@@ -120,7 +121,7 @@ class Profiles:
         -------
         dict
             ``xvals``, ``loglike``, ``dloglike``, shape (npts,); ``best``, ``err_lo``, ``err_hi``, ``ul95``,
-            the present value, the distances at which the profile has fallen by ½, and its one-sided upper
+            where the profile is highest, the distances at which it has fallen by ½, and its one-sided upper
             limit of 95 % (NaN where it doesn't fall so far).
         """
         _no_more("profile", kwargs, ("savestate",))
@@ -133,7 +134,7 @@ class Profiles:
             for rise, side in ((1.0, -1), (1.0, 1), (UPPER_LIMIT_95, 1)):
                 x, found = profiler.limits([column], rise, side)
                 limits.append(float(x[0] * factor) if found[0] else np.nan)
-        best = parameter.value
+        best = float(profiler.theta[column] * factor)
         return {
             **result,
             "best": best,
@@ -207,8 +208,13 @@ class Profiles:
         ------
         FitError
             If a fit doesn't converge.
+        ModelError
+            If the spectrum is no flux, but a factor on a template.
         """
+        from villard.roi.sed import check_source
+
         settings = options(self, "curvature", _CURVATURE, kwargs)
+        check_source(self[name], "curvature")  # type: ignore[index]
         return {**_curvature(self, self[name], settings), "config": settings}  # type: ignore[index]
 
 
@@ -221,18 +227,26 @@ def _no_more(method: str, given: Any, allowed: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _range(roi: Any, logemin: float | None, logemax: float | None) -> Iterator[None]:
-    """Limit the energies of the likelihood."""
+def _range(roi: Any, logemin: float | None, logemax: float | None) -> Iterator[u.Quantity]:
+    """Limit the energies of the likelihood; yield the lowest and the highest."""
     from villard.roi.options import energy_range
     from villard.roi.view import excluded
 
     if logemin is None and logemax is None:
-        yield
+        yield roi.energy_bounds
         return
     low, high = np.log10(roi.energy_bounds.to_value("MeV"))
     bounds = [low if logemin is None else logemin, high if logemax is None else logemax]
-    with excluded(roi, energies=energy_range(roi, bounds, "profile_norm")):
-        yield
+    chosen = energy_range(roi, bounds, "profile_norm")
+    edges = [
+        dataset.geom.axes["energy"]
+        .edges[[np.argmax(bins), len(bins) - np.argmax(bins[::-1])]]
+        .to_value("MeV")
+        for dataset, bins in zip(roi.datasets, chosen or [], strict=True)
+        if bins.any()
+    ]
+    with excluded(roi, energies=chosen):
+        yield u.Quantity([np.min(edges), np.max(edges)], "MeV")
 
 
 @contextmanager
@@ -254,7 +268,9 @@ def _bound(roi: Any, parameter: Any, reoptimize: bool, fix_shape: bool) -> Itera
     columns = [i for i, p in enumerate(likelihood.parameters) if p is parameter]
     if not columns:
         raise ParameterError(f"{parameter.name!r} is no parameter of the region's sources")
-    yield columns[0], Profiler(likelihood)
+    # The present values need not be the maximum: of a parameter that was held, or of fewer energies.
+    solution = likelihood.minimize()
+    yield columns[0], Profiler(likelihood, solution.theta if solution.success else None)
 
 
 def _scan(bound: tuple[int, Profiler], parameter: Any, npts: int, xvals: Any) -> dict[str, Array]:
@@ -273,7 +289,7 @@ def _scan(bound: tuple[int, Profiler], parameter: Any, npts: int, xvals: Any) ->
         x = np.linspace(ends[0], ends[1], npts)
     else:
         x = np.atleast_1d(np.asarray(xvals, dtype=float)) / factor
-        if x.ndim != 1 or not np.all(np.isfinite(x)):
+        if x.ndim != 1 or not x.size or not np.all(np.isfinite(x)):
             raise ConfigError(f"xvals: expected finite numbers in one dimension, found {xvals!r}")
     stat, _, _ = profiler.values(np.full(len(x), column), x)
     loglike = -0.5 * stat

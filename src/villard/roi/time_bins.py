@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from villard.exceptions import ConfigError, DataError
 
 __all__ = ["TimeBin", "bins_from_datasets", "bins_from_events", "time_edges"]
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -124,6 +127,7 @@ def bins_from_events(
     edges = time_edges(settings, start, stop)
     shares = np.stack([_shares(gti, edges) for _, gti, _ in read], axis=1)
     livetime = shares[:, 0] * float(np.sum(np.diff(read[0][1], axis=1)))
+    _check_good_time(shares, start, stop)
     maps = None
     if exposure is not None:
         maps = _exposure_maps(roi, exposure, len(edges) - 1)
@@ -149,13 +153,24 @@ def bins_from_events(
     return bins
 
 
+def _check_good_time(shares: Array, start: float, stop: float) -> None:
+    empty = np.flatnonzero(np.all(shares == 0, axis=1))
+    if len(empty) == len(shares):
+        raise DataError(
+            f"lightcurve: none of {len(shares)} bins of time has good time of the events, which lasts from "
+            f"{start:.10g} to {stop:.10g} s"
+        )
+    if len(empty):
+        log.warning("lightcurve: bins without good time have no flux: %s", ", ".join(map(str, empty)))
+
+
 def _given_shares(exposure: Any, n_bins: int, n_components: int) -> Array:
     given = np.asarray(exposure, dtype=float)
     given = given[:, None] if given.ndim == 1 else given
     if given.shape[0] != n_bins or given.shape[1:] not in ((1,), (n_components,)) or not np.all(given >= 0):
         raise DataError(
             f"lightcurve: expected shares of the exposure from 0 on of {n_bins} bins and {n_components} "
-            f"components, found an array of shape {given.shape}"
+            f"components, found {np.array2string(given.squeeze(), threshold=20)} of shape {given.shape}"
         )
     return given
 
