@@ -118,3 +118,10 @@ def test_signs_of_indices(index):
 def test_bad_dictionaries(change, message):
     with pytest.raises(ModelError, match=message):
         model_from_dict({"name": "A", "ra": 1, "dec": 2, **change})
+
+
+def test_dark_matter_in_dictionaries():
+    place = {"name": "dwarf", "glon": 10.0, "glat": 40.0, "SpectrumType": "DMFitFunction"}
+    model = model_from_dict({**place, "sigmav": 3e-26, "norm": 1e19, "mass": 100.0, "channel0": 4})
+    assert [p.name for p in model.parameters if not p.frozen] == ["sigmav", "mass"]
+    assert model.spectral_model.jfactor.value == 1e19

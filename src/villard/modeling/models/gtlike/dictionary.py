@@ -71,6 +71,8 @@ _FIXED = (
     "redshift",
     "ebl_model",
 )
+#: Of DMFitFunction, whose norm is the J-factor.
+_DM_CONSTANTS = ("norm", "bratio", "channel0", "channel1")
 _PLACE = ("ra", "dec", "glon", "glat", "RA", "DEC", "RAJ2000", "DEJ2000", "GLON", "GLAT", "skydir")
 _KEYS = (
     "name",
@@ -194,7 +196,7 @@ def _setting(name: str, value: Any, kind: str) -> Setting:
     falling = name in ("Index", "Index1", "IndexS") or (
         name == "Index2" and ("BrokenPowerLaw" in kind or "BPLExpCutoff" in kind)
     )
-    free = name not in _FIXED
+    free = name not in _FIXED and not (kind == "DMFitFunction" and name in _DM_CONSTANTS)
     if not isinstance(value, Mapping):
         number = _number(name, value)
         return Setting(-abs(number) if falling else number, free=free)
