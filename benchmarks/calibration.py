@@ -81,22 +81,53 @@ def grid_evidence(mixture: EventMixture, n: int = 24) -> float:
     return float(logsumexp(total) - np.log(len(masses)))
 
 
+def compare_evidences(study: Study, n: int, samplers: list[str]) -> None:
+    """Print how far evidences of many data sets are from integrals over a grid."""
+    away: dict[str, list[float]] = {}
+    pulls: dict[str, list[float]] = {}
+
+    def note(name: str, value: float, error: float, exact: float) -> None:
+        away.setdefault(name, []).append(value - exact)
+        pulls.setdefault(name, []).append((value - exact) / error)
+
+    for seed in range(n):
+        _, mixture = study(np.random.default_rng(10_000 + seed))
+        exact = grid_evidence(mixture)
+        text = f"{seed:3d} grid {exact:9.3f}"
+        for sampler in samplers:
+            p = (
+                mixture.sample(sampler, random_state=seed, dlogz=0.8)
+                if sampler == "dynesty"
+                else (mixture.sample(sampler, random_state=seed))
+            )
+            note(sampler, p.log_evidence, p.log_evidence_error, exact)
+            text += f", {sampler} {p.log_evidence - exact:+.4f} ± {p.log_evidence_error:.4f}"
+            if "own_log_evidence" in p.diagnostics:
+                own = p.diagnostics["own_log_evidence"], p.diagnostics["own_log_evidence_error"]
+                note(f"{sampler}, its own", *own, exact)
+                text += f" (its own {own[0] - exact:+.3f} ± {own[1]:.3f})"
+        print(text, flush=True)
+    for name, values in away.items():
+        pull = np.sqrt(np.mean(np.square(pulls[name])))
+        print(
+            f"ln Z of {n} data sets, {name:<18}: largest distance {np.max(np.abs(values)):.4f}, "
+            f"mean {np.mean(values):+.4f}, rms {np.sqrt(np.mean(np.square(values))):.4f}, rms pull {pull:.2f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=200, help="number of data sets")
+    parser.add_argument("--n", type=int, default=200, help="number of data sets, none with 0")
     parser.add_argument("--events", type=int, default=300, help="events of each")
-    parser.add_argument("--evidences", type=int, default=3, help="data sets whose evidence is compared")
+    parser.add_argument("--evidences", type=int, default=24, help="data sets whose evidence is compared")
     parser.add_argument("--sampler", default="importance")
     parser.add_argument("--plot", help="file of the histograms of ranks")
     arguments = parser.parse_args()
     study, start = Study(arguments.events), time.perf_counter()
-    for seed in range(arguments.evidences):
-        _, mixture = study(np.random.default_rng(10_000 + seed))
-        exact = grid_evidence(mixture)
-        for sampler in ("importance", "dynesty"):
-            p = mixture.sample(sampler, random_state=seed)
-            error = p.log_evidence_error
-            print(f"ln Z {sampler:<10} {p.log_evidence:9.3f} ± {error:.3f}, grid {exact:9.3f}", flush=True)
+    if arguments.evidences:
+        compare_evidences(study, arguments.evidences, ["importance", "dynesty"])
+    if not arguments.n:
+        return
     result = simulation_based_calibration(study, arguments.n, arguments.sampler)
     print(result)
     print(f"{time.perf_counter() - start:.0f} s")
