@@ -143,6 +143,25 @@ def test_energy_dispersion_is_normalised():
     np.testing.assert_allclose(a.pdf_matrix.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_background_beside_empty_bins():
+    """Logarithms of nothing have no slope that could go on to the edges of the table."""
+    offset = MapAxis.from_edges([0, 1, 2, 3, 4] * u.deg, name="offset")
+    energy = MapAxis.from_energy_bounds("1 TeV", "100 TeV", nbin=4)
+    data = np.ones((4, 4))
+    data[:, 2] = data[2] = 0.0
+    bkg = Background2D([energy, offset], data, "s-1 TeV-1 sr-1")
+    at = [0.5, 3.4, 3.5, 3.8, 4.0, 9.0] * u.deg
+    rates = bkg.evaluate(energy=[[2], [60], [100]] * u.TeV, offset=at).value
+    np.testing.assert_allclose(rates[:, [0, 2, 3, 4]], 1, rtol=0.4)
+    assert np.all(rates[:, 5] == 0)
+    # A slope that there is goes on.
+    data = 10.0 ** -np.arange(4.0) * np.ones((4, 1))
+    bkg = Background2D([energy, offset], data, "s-1 TeV-1 sr-1")
+    np.testing.assert_allclose(
+        bkg.evaluate(energy=3 * u.TeV, offset=[0, 4] * u.deg).value, [10**0.5, 10**-3.5]
+    )
+
+
 def test_background_2d_and_3d():
     bkg = Background2D([ENERGY, OFFSET], [[4, 2, 1], [0.4, 0.2, 0.1]] * u.Unit("s-1 TeV-1 sr-1"))
     # By logarithms in energy and value: a power law.

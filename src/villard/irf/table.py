@@ -140,7 +140,10 @@ class IRF:
         return list(np.broadcast_arrays(*values))
 
     def _interpolate(self, points: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-        values = interpolate_grid(self._axes, self._data, points, values_scale=self.values_scale)
+        # Slopes go on to the edges, but not to infinity.
+        ends = [axis.bounds.value for axis in self._axes]
+        near = [np.clip(point, *end) for point, end in zip(points, ends, strict=True)]
+        values = interpolate_grid(self._axes, self._data, near, values_scale=self.values_scale)
         inside = np.ones(np.shape(points[0]), dtype=bool)
         for axis, point in zip(self._axes, points, strict=True):
             inside &= is_on_axis(axis, point)

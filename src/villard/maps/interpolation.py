@@ -37,7 +37,8 @@ def interpolate_grid(
     fill_value : float, optional
         Value beyond the outermost centres; by default the slope goes on.
     values_scale : {"lin", "log", "sqrt"}
-        Scale of values. On "log", values that aren't positive count as the smallest positive number.
+        Scale of values. On "log", values that aren't positive count as the smallest positive number; beyond
+        the outermost centres no slope goes on that one of them is part of, but the outermost value.
 
     Returns
     -------
@@ -65,8 +66,11 @@ def interpolate_grid(
         lower.append(idx)
         fractions.append(fraction)
         inside &= within
+    corners = list(product(*[(0, 1) if axis.nbin > 1 else (0,) for axis in axes]))
+    if values_scale == "log" and not np.all(inside):
+        fractions = _without_slopes(np.asarray(data) > 0, lower, fractions, corners)
     result = np.zeros(shape)
-    for corner in product(*[(0, 1) if axis.nbin > 1 else (0,) for axis in axes]):
+    for corner in corners:
         weight = np.ones(shape)
         for step, fraction in zip(corner, fractions, strict=True):
             weight = weight * (fraction if step else 1 - fraction)
@@ -75,6 +79,19 @@ def interpolate_grid(
         result += np.where(weight == 0, 0.0, weight * corner_values)
     result = scale.inverse(values_scale, result)
     return result if fill_value is None else np.where(inside, result, fill_value)
+
+
+def _without_slopes(
+    is_positive: NDArray[np.bool_],
+    lower: Sequence[NDArray[np.intp]],
+    fractions: list[Array],
+    corners: Sequence[tuple[int, ...]],
+) -> list[Array]:
+    """Return fractions from 0 to 1 for points where a neighbour isn't positive, the others unchanged."""
+    good = np.ones(np.shape(fractions[0]), dtype=bool)
+    for corner in corners:
+        good &= is_positive[tuple(idx + step for idx, step in zip(lower, corner, strict=True))]
+    return [np.where(good, fraction, np.clip(fraction, 0.0, 1.0)) for fraction in fractions]
 
 
 def _position(axis: MapAxis, point: Array) -> tuple[NDArray[np.intp], Array, NDArray[np.bool_]]:
