@@ -269,6 +269,22 @@ def test_bad_files(tmp_path):
         PSF3D.read(tmp_path / "a.fits")
 
 
+def test_negative_values_of_files(tmp_path, caplog):
+    """Small ones are zero, and told; others are an error."""
+    aeff = EffectiveAreaTable2D([TRUE, OFFSET], [[1, 2, 3], [5, 6, 7]] * u.km**2)
+    for value, is_good in ((-0.1, True), (-3.0, False)):
+        path = tmp_path / f"{is_good}.fits"
+        hdu = aeff.to_table_hdu()
+        hdu.data["EFFAREA"][0, 0, 0] = value
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+        if is_good:
+            assert EffectiveAreaTable2D.read(path).data[0, 0] == 0
+            assert "1 negative values (0.004 of the sum) count as zero" in caplog.text
+        else:
+            with pytest.raises(FileFormatError, match="can't be negative"):
+                EffectiveAreaTable2D.read(path)
+
+
 def test_bad_tables():
     with pytest.raises(DataError, match="Expected axes"):
         EffectiveAreaTable2D([OFFSET, TRUE])

@@ -9,6 +9,7 @@ Format: https://gamma-astro-data-formats.readthedocs.io, v0.3, section "IRFs".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,11 @@ __all__ = ["find_irf_table", "read_axes", "read_table", "read_values", "table_hd
 
 T = TypeVar("T", bound="IRF")
 Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+#: Negative values up to this part of the sum are taken as rounding of an extrapolation.
+_MOST_NEGATIVE = 0.01
 
 # Prefixes of columns by axis, the first one for writing, and the unit if a file states none.
 _PREFIXES: dict[str, tuple[tuple[str, ...], u.UnitBase, str]] = {
@@ -174,9 +180,26 @@ def read_table(cls: type[T], hdulist: fits.HDUList, hdu: str | None, where: str)
     if str(table.header.get("HDUCLAS3", "")).strip().upper() == "POINT-LIKE":
         meta["HDUCLAS3"] = "POINT-LIKE"
     try:
-        return cls(axes, data, meta=meta)
+        return cls(axes, _without_negatives(data, place), meta=meta)
     except (DataError, UnitsError) as error:
         raise FileFormatError(f"{place}: {error}") from error
+
+
+def _without_negatives(data: u.Quantity, place: str) -> u.Quantity:
+    """Return values with small negative ones set to zero, and say so.
+
+    Tables that were extrapolated to the zenith angle of an observation have some, such as those of a third
+    of the public H.E.S.S. runs. Larger ones are left, to be an error.
+    """
+    values = data.value
+    negative = values < 0
+    if not np.any(negative) or not np.all(np.isfinite(values)):
+        return data
+    part = -values[negative].sum() / max(values[~negative].sum(), 1e-300)
+    if part > _MOST_NEGATIVE:
+        return data
+    log.warning("%s: %d negative values (%.1g of the sum) count as zero", place, negative.sum(), part)
+    return u.Quantity(np.where(negative, 0.0, values), data.unit)
 
 
 def read_meta(table: fits.BinTableHDU) -> dict[str, Any]:
