@@ -373,7 +373,7 @@ class SourceCatalog3FHL(SourceCatalogFermi):
     source_object_class = SourceCatalogObject3FHL
     _default = "$GAMMAPY_DATA/catalogs/fermi/gll_psch_v13.fit.gz"
     _source_name_alias = ("Extended_Source_Name", "ASSOC_GAM", "ASSOC_TEV", "ASSOC1", "ASSOC2")
-    _needed = ("SpectrumType", "Pivot_Energy", "Flux_Density", "PowerLaw_Index", "beta")
+    _needed = ("SpectrumType", "Pivot_Energy", "Flux_Density", "PowerLaw_Index", "Unc_PowerLaw_Index", "beta")
 
 
 class SourceCatalogObject2FHL(SourceCatalogObjectFermi):

@@ -55,16 +55,16 @@ CATALOG_REGISTRY = Registry(
     ]
 )
 
-#: Names that fermipy has for catalogues, and files that they are in.
+#: Names that fermipy has for catalogues, and versions of the files that they are in, the latest first.
 _NAMES = {
-    "3fgl": (SourceCatalog3FGL, "gll_psc_v16.fit"),
-    "2fhl": (SourceCatalog2FHL, "gll_psch_v09.fit"),
-    "3fhl": (SourceCatalog3FHL, "gll_psch_v13.fit"),
-    "4fgl": (SourceCatalog4FGL, "gll_psc_v20.fit"),
-    "4fgl-dr2": (SourceCatalog4FGL, "gll_psc_v27.fit"),
-    "4fgl-dr3": (SourceCatalog4FGL, "gll_psc_v31.fit"),
-    "4fgl-dr4": (SourceCatalog4FGL, "gll_psc_v35.fit"),
-    "fl16y": (SourceCatalog4FGL, "gll_psc_v41.fit"),
+    "3fgl": (SourceCatalog3FGL, "gll_psc", ("v16", "v14")),
+    "2fhl": (SourceCatalog2FHL, "gll_psch", ("v09", "v08")),
+    "3fhl": (SourceCatalog3FHL, "gll_psch", ("v13",)),
+    "4fgl": (SourceCatalog4FGL, "gll_psc", ("v22", "v21", "v20", "v19")),
+    "4fgl-dr2": (SourceCatalog4FGL, "gll_psc", ("v27",)),
+    "4fgl-dr3": (SourceCatalog4FGL, "gll_psc", ("v31", "v30", "v29", "v28")),
+    "4fgl-dr4": (SourceCatalog4FGL, "gll_psc", ("v35", "v34", "v33", "v32")),
+    "fl16y": (SourceCatalog4FGL, "gll_psc", ("v41", "v40")),
 }
 
 
@@ -99,17 +99,24 @@ def read_catalog(path_or_name: str | os.PathLike[str], **kwargs: Any) -> Any:
     """
     name = os.fspath(path_or_name)
     if name.lower() in _NAMES:
-        cls, file = _NAMES[name.lower()]
-        return cls(f"$GAMMAPY_DATA/catalogs/fermi/{file}", **kwargs)
+        cls, stem, versions = _NAMES[name.lower()]
+        files = [f"$GAMMAPY_DATA/catalogs/fermi/{stem}_{version}.fit" for version in versions]
+        return cls(next((file for file in files if _exists(file)), files[0]), **kwargs)
     tags = {cls.tag.lower(): cls for cls in CATALOG_REGISTRY}
     if name.lower() in tags:
         known: Any = tags[name.lower()]
         return known(**kwargs)
     path = make_path(path_or_name)
-    if not path.is_file() and not path.with_name(f"{path.name}.gz").is_file():
+    if not _exists(path):
         hint = nearest(name.lower(), dict.fromkeys([*_NAMES, *tags]))
         raise FileFormatError(f"Catalogue {name}: no such file, and no such name. {hint}")
     return _class_of(name)(name, **kwargs)
+
+
+def _exists(name: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is there, compressed or not."""
+    path = make_path(name)
+    return path.is_file() or path.with_name(f"{path.name}.gz").is_file()
 
 
 def _class_of(name: str) -> Any:
