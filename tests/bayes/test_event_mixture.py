@@ -18,7 +18,7 @@ from villard.bayes.contraction import TrueGrid, contract_energy, contract_space
 from villard.bayes.event_work import ChunkWork, FreeParameter, plan_leaf
 from villard.bayes.images import SkyPixels
 from villard.bayes.response import EventResponse, ResponseBounds
-from villard.data import EventList, Observation
+from villard.data import EventList, Observation, Observations
 from villard.exceptions import DataError, ModelError, ParameterError, UnitsError
 from villard.irf import make_analytic_irfs
 from villard.modeling.models import IRFBackground, SkyModel
@@ -265,7 +265,8 @@ def test_several_observations(observation: Observation, components: dict[str, An
     lists = [events.select_mask(half), events.select_mask(~half)]
     for each in lists:
         assert each.field.width == (3.0, 3.0)
-    joint = EventMixture(lists, [observation] * 2, components)
+    pair = Observations(observation.copy(obs_id=name) for name in "01")
+    joint = EventMixture(lists, pair, components)
     theta = np.array([0.5, 0.8, 2.0])
     singles = [EventMixture(each, observation, components).log_likelihood(theta) for each in lists]
     assert joint.log_likelihood(theta) == pytest.approx(sum(singles), rel=1e-10)
@@ -309,6 +310,8 @@ def test_events_that_can_t_be_used(observation: Observation, components: dict[st
     for name in ("ENERGY", "RA"):
         with pytest.raises(DataError, match=r"(event|row) 5"):
             EventMixture(with_event(events, **{name: np.nan}), observation, components)
+    with pytest.raises(DataError, match="expected an Observation or several, found NoneType"):
+        EventMixture(events, None, components)
     far = with_event(events, ENERGY=50.0)
     with pytest.raises(DataError, match=r"1 of 3000 events are outside the bounds .* event 5 at 50 TeV"):
         EventMixture(far, observation, components)

@@ -43,7 +43,7 @@ class EventMixture(Mixture):
     ----------
     events : `~villard.data.EventList` or list of such
         Events of one or several observations.
-    observation : `~villard.data.Observation` or list of such
+    observation : `~villard.data.Observation`, list of such or `~villard.data.Observations`
         Observations with responses.
     components : mapping
         A tree: by name a `~villard.modeling.models.SkyModel`, an `~villard.modeling.models.IRFBackground`, a
@@ -347,9 +347,13 @@ def _or(value: float, other: float) -> float:
 
 
 def _pairs(events: Any, observation: Any, name: str) -> tuple[list[Any], list[Any]]:
-    several = isinstance(events, list | tuple)
-    lists = list(events) if several else [events]
-    observations = list(observation) if isinstance(observation, Sequence) else [observation]
+    from villard.data.observation import Observation
+
+    lists = list(events) if isinstance(events, list | tuple) else [events]
+    observations = list(observation) if hasattr(observation, "__iter__") else [observation]
+    for each in observations:
+        if not isinstance(each, Observation):
+            raise DataError(f"{name}: expected an Observation or several, found {type(each).__name__}")
     if len(lists) != len(observations) or not lists:
         raise DataError(
             f"{name}: expected as many event lists as observations, found {len(lists)} and "
