@@ -112,6 +112,7 @@ class Kernels:
         self.value_and_gradient = jax.jit(self._value_and_gradient)
         self.fisher = jax.jit(self._packed_fisher)
         self.hessian = jax.jit(self._hessian)
+        self.curved = jax.jit(self._packed_curved)
         self.npred = jax.jit(self._npred)
         self.residuals = jax.jit(self._residuals)
 
@@ -254,17 +255,35 @@ class Kernels:
         return jnp.concatenate([value[None], gradient])
 
     def _hessian(self, theta: Any, data: Any) -> Any:
-        """Exact Hessian of -2 ln L: JᵀWJ and one small block per source from its second derivatives."""
+        """Exact Hessian of -2 ln L."""
+        return self._curved(theta, data)[2]
+
+    def _packed_curved(self, theta: Any, data: Any, far: Any) -> Any:
+        value, gradient, curvature = self._curved(theta, data, far)
+        return jnp.concatenate([value[None], gradient, curvature.ravel()])
+
+    def _curved(self, theta: Any, data: Any, far: Any = False) -> tuple[Any, Any, Any]:
+        """Return -2 ln L, its gradient and its exact Hessian.
+
+        The Hessian is JᵀWJ and one small block per source from its second derivatives. Where ``far``, W is
+        the larger one of the data's curvature and its expectation.
+        """
         full = self.parameters(theta, data)
         n_free = theta.shape[0]
-        _, _, curvature = self._prior_terms(theta, data)
+        value, gradient, curvature = self._prior_terms(theta, data)
         hessian = jnp.zeros((n_free + 1, n_free + 1))
         hessian = hessian.at[:n_free, :n_free].set(jnp.diag(curvature))
         for block, structure in zip(data["blocks"], self._blocks, strict=True):
+            statistic = STATISTICS[structure[0]]
             mu, jacobian = self._prediction(block, structure, full, data)
-            _, first, second = STATISTICS[structure[0]].derivatives(mu, block["data"])
+            stat, first, second = statistic.derivatives(mu, block["data"])
+            second = jnp.where(
+                far, jnp.maximum(second, _expected_curvature(statistic, mu, block["data"])), second
+            )
             first = jnp.where(block["mask"], first, 0.0)
             second = jnp.where(block["mask"], second, 0.0)
+            value = value + jnp.sum(jnp.where(block["mask"], stat, 0.0))
+            gradient = gradient + jacobian.gradient(first, n_free)
             hessian = hessian.at[:n_free, :n_free].add(jacobian.square(second, n_free))
             for function, arguments, group in self._block_groups(block, structure, full):
                 row = group["response_row"]
@@ -290,7 +309,7 @@ class Kernels:
                 scale, column = data["full_scale"][index], data["column"][index]
                 local = local * scale[:, :, None] * scale[:, None, :]
                 hessian = hessian.at[column[:, :, None], column[:, None, :]].add(local)
-        return hessian[:n_free, :n_free]
+        return value, gradient, hessian[:n_free, :n_free]
 
     def _residuals(self, theta: Any, data: Any) -> Any:
         """Signed square roots of the bins' statistics, with the constant that makes `cash` a distance."""

@@ -20,11 +20,11 @@ from villard.likelihood.batch import (
     run_chunks,
 )
 from villard.likelihood.binding import Binding, bind_models, free_columns
+from villard.likelihood.exact_fit import fit_exactly
 from villard.likelihood.kernels import Kernels, kernels_for
 from villard.likelihood.map_measurement import MapMeasurement
 from villard.likelihood.measurement import Measurement
 from villard.likelihood.memory import warn_of_memory
-from villard.likelihood.newton import minimize_exactly
 from villard.likelihood.solver import SolverStatus, minimize
 from villard.modeling.parameter import Parameter, Parameters
 
@@ -38,6 +38,8 @@ DEFAULT_TOL = 1e-8
 _FISHER_ITERATIONS = 100
 #: The same for events: their curvature is that of the events that happened to be seen.
 _EVENT_ITERATIONS = 15
+#: Number of free parameters beyond which the exact Hessian is used from the start.
+_MANY = 40
 #: Distance to the minimum at which a fit to softened point sources has served.
 _SOFT_TOL = 1e-2
 _NO_TRACE: Array = np.zeros((0, 0))
@@ -209,7 +211,13 @@ class Likelihood:
 
     def hessian(self, theta: Any = None) -> Array:
         """Return the exact Hessian of -2 ln L in θ, shape (n_free, n_free)."""
-        return np.asarray(self._kernels.hessian(self._start(theta), self._device_data))
+        return self._curved(self._start(theta), False)[2]
+
+    def _curved(self, theta: Array, far: bool) -> tuple[float, Array, Array]:
+        """Return -2 ln L, gradient and Hessian; with the expected curvature of the data if ``far``."""
+        packed = np.asarray(self._kernels.curved(theta, self._device_data, far))
+        n = self.n_free
+        return float(packed[0]), packed[1 : 1 + n], packed[1 + n :].reshape(n, n)
 
     def residuals(self, theta: Any = None) -> Array:
         """Return square roots of the bins' statistics, zero outside the fit range: for least squares."""
@@ -263,6 +271,9 @@ class Likelihood:
         theta = self._start(theta)
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
         bounds = self.bounds
+        if self._is_large(active):
+            start = Solution(theta, np.inf, theta, np.inf, SolverStatus.RUNNING, 0, _NO_TRACE)
+            return self._finish(start, bounds, active, tol, max_iter, trace)
         first = min(max_iter, self._fisher_iterations)
         function = _solver(self._kernels, _FISHER_ITERATIONS if trace else 0)
         n, before = self.n_free, 0
@@ -285,25 +296,34 @@ class Likelihood:
         left = max_iter - solution.nfev
         if solution.success or solution.status == SolverStatus.NOT_FINITE or left <= 0:
             return solution
-        return self._finish(solution, bounds, active, tol, left)
+        return self._finish(solution, bounds, active, tol, left, False)
 
     @property
     def _fisher_iterations(self) -> int:
         is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
         return _EVENT_ITERATIONS if is_events else _FISHER_ITERATIONS
 
-    def _finish(self, solution: Solution, bounds: Any, active: Any, tol: float, left: int) -> Solution:
-        """Go on with the exact Hessian where Fisher scoring hasn't converged."""
-        end = minimize_exactly(
-            self.value_and_gradient, self.hessian, solution.theta, bounds, active, tol, left
-        )
+    def _is_large(self, active: Any) -> bool:
+        """Whether steps take the exact Hessian from the start: scoring would be held up by a few."""
+        is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
+        return int(np.sum(active)) > _MANY and self._soft_data is None and not is_events
+
+    def _finish(
+        self, solution: Solution, bounds: Any, active: Any, tol: float, left: int, trace: bool = True
+    ) -> Solution:
+        """Go on with the exact Hessian where Fisher scoring hasn't converged, or has not been tried."""
+        end = fit_exactly(self, solution.theta, bounds, active, tol, left)
         if end.converged:
             status = SolverStatus.CONVERGED_EXACTLY
+        elif not np.isfinite(end.value):
+            status = SolverStatus.NOT_FINITE
         else:
             status = SolverStatus.RUNNING if len(end.rows) >= left else SolverStatus.STALLED
-        trace = np.concatenate([solution.trace, end.rows]) if len(solution.trace) else solution.trace
+        rows = np.array(end.rows) if trace else _NO_TRACE
+        if len(solution.trace):
+            rows = np.concatenate([solution.trace, end.rows])
         nfev = solution.nfev + len(end.rows)
-        return Solution(end.theta, end.value, end.gradient, end.edm, status, nfev, trace)
+        return Solution(end.theta, end.value, end.gradient, end.edm, status, nfev, rows)
 
     def minimize_batch(
         self,
@@ -378,7 +398,7 @@ class Likelihood:
             left = max_iter - solution.nfev
             if left <= 0:
                 continue
-            end = self._finish(solution, bounds, active[i], tol, left)
+            end = self._finish(solution, bounds, active[i], tol, left, False)
             if end.value <= solution.value:
                 packed[i] = [*end.theta, *end.gradient, end.value, end.edm, end.status, end.nfev]
 

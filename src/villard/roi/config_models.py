@@ -31,6 +31,15 @@ log = logging.getLogger(__name__)
 _MUCH_LARGER = 4
 #: Fraction of the light of a point source at the lowest energy that makes the margin around the cube.
 _CONTAINMENT = 0.95
+#: Limits of shapes, by our names of fermipy's Index, Index1, Index2 of breaks, alpha and beta.
+_LIMITS = {
+    "index": (0.0, 5.0),
+    "index1": (0.0, 5.0),
+    "index2": (0.0, 5.0),
+    "index_1": (0.0, 5.0),
+    "alpha": (-5.0, 5.0),
+    "beta": (-10.0, 10.0),
+}
 
 
 def make_models(
@@ -58,6 +67,7 @@ def make_models(
         for parameter in model.parameters:
             parameter.frozen = True
         _not_negative(model)
+        _limit_shape(model)
     _merge(models, _from_dicts(config), "sources")
     for name in config.model.diffuse_xml:
         _merge(models, _read_models(config, name), name)
@@ -87,6 +97,23 @@ def _not_negative(model: Any) -> None:
     norm = norm_parameter(model)
     if np.isnan(norm.min) and norm.value >= 0:
         norm.min = 0.0
+
+
+def _limit_shape(model: Any) -> None:
+    """Give shapes of spectra the limits of fermipy, widened to include their values.
+
+    The shape of a source that is seen in one bin of energy would run away without.
+    """
+    from villard.modeling.models import SuperExpCutoffPowerLaw4FGLDR3SpectralModel
+
+    limits = dict(_LIMITS)
+    if isinstance(model.spectral_model, SuperExpCutoffPowerLaw4FGLDR3SpectralModel):
+        # A curvature, as that of a log parabola; in other spectra of this name it has units.
+        limits["expfactor"] = limits["beta"]
+    for parameter in getattr(model.spectral_model, "parameters", ()):
+        if parameter.name in limits and np.isnan(parameter.min) and np.isnan(parameter.max):
+            low, high = limits[parameter.name]
+            parameter.min, parameter.max = min(low, parameter.value), max(high, parameter.value)
 
 
 # Catalogues
@@ -360,7 +387,10 @@ def isotropic(path: Path, name: str, datasets_names: list[str] | None = None) ->
     from villard.modeling.models import create_fermi_isotropic_diffuse_model
 
     model = create_fermi_isotropic_diffuse_model(path)
-    return model.copy(name=name, datasets_names=datasets_names)
+    model = model.copy(name=name, datasets_names=datasets_names)
+    # For gtlike's XML.
+    model.spectral_model.model1.meta["filename"] = str(path)
+    return model
 
 
 def _isotropics(config: ROIConfig, settings: list[dict[str, Any]], datasets: Datasets) -> list[Any]:
