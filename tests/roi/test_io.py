@@ -148,3 +148,37 @@ def test_models_of_an_xml_file_replace_those_that_are_there(fitted):
     assert again["source"].spectral_model.index.value == pytest.approx(
         roi["source"].spectral_model.index.value
     )
+
+
+def test_nothing_is_left_out_of_the_xml(fitted, caplog):
+    """Isotropic emission goes by its own file, a spectrum that is a table by one that is written."""
+    roi, folder = fitted
+    roi.write_roi("start")
+    again = ROI.load_roi(folder / "out" / "start")
+    energies = np.geomspace(5e3, 5e5, 60) * again.energy_edges.unit
+    again.set_source_dnde("source", again["source"].spectral_model(energies), energies)
+    again["source"].spatial_model.lon_0.min = np.nan
+    paths = again.write_roi("table")
+    assert folder / "out" / "table_source.txt" in paths
+    assert "left out" not in caplog.text
+    # What isn't known is NaN, and can be written again.
+    assert isinstance(again["isodiff"]["flux_ul95"], float)
+    models = read_gtlike_xml(folder / "out" / "table_00.xml")
+    assert sorted(models.names) == sorted(again.models.names)
+    loglike = again.loglike
+    again.load_xml(folder / "out" / "table_00.xml")
+    assert again.loglike == pytest.approx(loglike, rel=1e-9)
+    # Of a region made of files, it is the isotropic file itself.
+    assert f'file="{folder / "iso.txt"}"' in (folder / "out" / "start_00.xml").read_text()
+
+
+def test_parameters_without_limits_stay_so(fitted):
+    _, folder = fitted
+    again = ROI.load_roi(folder / "out" / "start")
+    again.set_source_morphology("source", "RadialGaussian", SpatialWidth=0.2)
+    sigma = again["source"].spatial_model.sigma
+    sigma.min = sigma.max = np.nan
+    again.write_roi("wide")
+    other = ROI.load_roi(folder / "out" / "wide")["source"].spatial_model.sigma
+    assert np.isnan(other.min)
+    assert np.isnan(other.max)

@@ -220,6 +220,7 @@ class Editing:
         self.locked = {k for k in self.locked if k[0] != source.name or k[1] in own.names}
         for key in [k for k in self._scales if k[0] == source.name and k[1] not in kept]:  # type: ignore[attr-defined]
             del self._scales[key]  # type: ignore[attr-defined]
+        self.parameter_scale(source.name, self._norm_name(source.name))  # type: ignore[attr-defined]
 
     def set_edisp_flag(self, name: str, flag: bool = True) -> None:
         """Apply energy dispersion to a source, or not."""

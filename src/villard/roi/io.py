@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -277,23 +278,55 @@ def _renamed(data: Any, names: Mapping[str, str]) -> Any:
 
 
 def _write_xml(roi: Any, paths: list[Path], overwrite: bool) -> list[Path]:
+    """Write models for gtlike; spectra that are tables in no file go beside them."""
     from villard.modeling.models.gtlike import write_gtlike_xml
 
-    written = []
-    for dataset, path in zip(roi.datasets, paths, strict=True):
-        models = [model for model in roi.models if model.contributes_to(dataset.name)]
-        unwritable = []
-        for model in models:
-            try:
-                write_gtlike_xml([model], _scratch(path), overwrite=True)
-            except VillardError as error:
-                unwritable.append(model)
-                log.info("%s: left out, gtlike doesn't have it: %s", path, error)
-            finally:
-                _scratch(path).unlink(missing_ok=True)
-        write_gtlike_xml([m for m in models if m not in unwritable], path, overwrite=overwrite)
-        written.append(path)
-    return written
+    written: list[Path] = []
+    told: set[str] = set()
+    with _tables_in_files(roi, paths[0], overwrite) as tables:
+        for dataset, path in zip(roi.datasets, paths, strict=True):
+            models = []
+            for model in roi.models:
+                if not model.contributes_to(dataset.name):
+                    continue
+                try:
+                    write_gtlike_xml([model], _scratch(path), overwrite=True)
+                    models.append(model)
+                except VillardError as error:
+                    if model.name not in told:
+                        log.warning("%s: left out, gtlike doesn't have it: %s", path, error)
+                    told.add(model.name)
+                finally:
+                    _scratch(path).unlink(missing_ok=True)
+            write_gtlike_xml(models, path, overwrite=overwrite)
+            written.append(path)
+    return [*written, *tables]
+
+
+@contextmanager
+def _tables_in_files(roi: Any, xml: Path, overwrite: bool) -> Iterator[list[Path]]:
+    """Write spectra that are tables in no file for gtlike's FileFunction; they have names meanwhile."""
+    stem = xml.name.rsplit("_", 1)[0]
+    found: list[tuple[Any, Path]] = []
+    for model in roi.models:
+        spectral = getattr(model, "spectral_model", None)
+        parts = [spectral, *(getattr(spectral, name, None) for name in ("model1", "model2"))]
+        for part in parts:
+            if isinstance(getattr(part, "meta", None), dict) and not part.meta.get("filename"):
+                safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in model.name)
+                found.append((part, xml.with_name(f"{stem}_{safe}.txt")))
+    try:
+        for table, path in found:
+            energy, values = table.energy.to_value("MeV"), table.values
+            factor = str(values.unit) == ""
+            flux = values.value if factor else values.to_value("cm-2 s-1 MeV-1")
+            with atomic_write(path, overwrite) as temporary:
+                np.savetxt(temporary, np.column_stack([energy, flux]), fmt="%.17g")
+            table.meta["filename"] = str(path)
+        yield [path for _, path in found]
+    finally:
+        for table, _ in found:
+            table.meta.pop("filename", None)
 
 
 def _scratch(path: Path) -> Path:
@@ -415,10 +448,18 @@ def restore_state(roi: Any, infile: str | os.PathLike[str]) -> None:
     roi.locked = {(name, par) for name, par in state["locked"]}
     roi._zeroed = {name: tuple(values) for name, values in state["zeroed"].items()}
     roi._scales = {(name, par): scale for name, par, scale in state["scales"]}
-    table = Table.read(path, hdu="CATALOG")
-    for row in table:
+    # Not masked: NaN are what isn't known, or no limit.
+    tables = [Table.read(path, hdu=name, mask_invalid=False) for name in ("PARAMS", "CATALOG")]
+    for row in tables[0]:
+        # The YAML file has no way to say that a parameter has no limits where its class has some.
+        parameter = roi[str(row["source_name"]).strip()].model.parameters[str(row["name"]).strip()]
+        parameter.min = parameter.max = math.nan
+        parameter.min, parameter.max = (
+            math.nan if np.ma.is_masked(row[k]) else row[k] for k in ("min", "max")
+        )
+    for row in tables[1]:
         source = roi[str(row["name"]).strip()]
-        for key in table.colnames:
+        for key in tables[1].colnames:
             if key not in _NO_RESULTS:
                 source.results[key] = _value(row[key])
     if not math.isclose(roi.loglike, state["loglike"], rel_tol=1e-10):
