@@ -1,8 +1,9 @@
 """HEALPix counts cubes, brought to the pixels of a projection.
 
 The engine convolves in pixels of a projection. The counts of a HEALPix pixel are spread evenly over its area,
-and the PSF is widened by it: then data and prediction have lost the same detail. Shared counts aren't
-independent, so errors are right as long as HEALPix pixels are smaller than the PSF.
+and the PSF is widened by the area twice: by where an event lies in its pixel, and by the spreading. Averaged
+over where a source lies in its pixel, data and prediction then have the same shape, and norms have no bias.
+-ln L takes the mean of ln(model) within a pixel in place of ln(mean), so that some of the TS is lost.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ def read_component(config: ROIConfig, settings: Mapping[str, Any], skydir: SkyCo
     if pixel and "psf" in parts:
         from villard.roi.healpix import widened_psf
 
-        parts["psf"] = widened_psf(parts["psf"], pixel)
+        # Events lie anywhere in their pixels, and then are spread over them.
+        parts["psf"] = widened_psf(widened_psf(parts["psf"], pixel), pixel)
     return _cut_energies(parts, settings["energies"], where)
 
 
