@@ -26,7 +26,7 @@ OPTIONS: dict[str, dict] = {
     "importance": {"n_samples": 800_000},
 }
 #: What appears, or grows, in the folder of a run when a state is kept.
-STATES = {"dynesty": "dynesty.pickle", "ultranest": "ultranest/*/results/*", "nautilus": "nautilus.hdf5"}
+STATES = {"dynesty": "dynesty.pickle", "ultranest": "ultranest/**/points.hdf5", "nautilus": "nautilus.hdf5"}
 
 
 def run(sampler: str, folder: str) -> None:
@@ -62,7 +62,7 @@ def run(sampler: str, folder: str) -> None:
 
 def start(sampler: str, folder: str) -> subprocess.Popen:
     """Start a run in a process of its own."""
-    command = [sys.executable, __file__, sampler, folder]
+    command = [sys.executable, __file__, "--run", sampler, folder]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
 
@@ -87,8 +87,8 @@ def contents(folder: Path) -> dict:
 
 
 def main() -> None:
-    if len(sys.argv) == 3:
-        run(*sys.argv[1:])
+    if sys.argv[1:2] == ["--run"]:
+        run(*sys.argv[2:])
         return
     print("| sampler | killed after | calls after it, of all | ln Z | not stopped | same samples |")
     print("|---|---|---|---|---|---|")

@@ -78,21 +78,25 @@ def make_mixture(seed: int) -> Mixture:
     return Mixture({"dm": dark, "wide": stats.norm.pdf(x, 0, 3), "narrow": stats.norm.pdf(x, 1.5, 1)})
 
 
-def grid_evidence(mixture: Mixture, n: int = 48) -> float:
-    w = (np.arange(n) + 0.5) / n
+def grid_evidence(mixture: Mixture, n: int = 40) -> float:
+    """By Gauss and Legendre, as posteriors may pile up at shares of zero."""
+    nodes, parts = np.polynomial.legendre.leggauss(n)
+    w, log_parts = 0.5 * (nodes + 1), np.log(0.5 * parts)
     m = (np.arange(len(MASSES)) + 0.5) / len(MASSES)
     u = np.stack(np.meshgrid(w, w, m), axis=-1).reshape(-1, 3)
-    return float(logsumexp(mixture.log_likelihood(mixture.prior_transform(u))) - np.log(len(u)))
+    log_weight = np.sum(np.meshgrid(log_parts, log_parts, np.zeros(len(m))), axis=0).ravel()
+    values = mixture.log_likelihood(mixture.prior_transform(u)) + log_weight
+    return float(logsumexp(values) - np.log(len(m)))
 
 
 @needs_dynesty
 def test_evidence_of_many_data_sets() -> None:
     """The default is within 0.1 of an integral over a grid, each time; nested sampling alone isn't."""
     away, own, pulls = [], [], []
-    for seed in range(24):
+    for seed in range(20):
         mixture = make_mixture(seed)
         exact = grid_evidence(mixture)
-        posterior = mixture.sample("dynesty", nlive=120, dlogz=0.8, random_state=seed, check_prior=False)
+        posterior = mixture.sample("dynesty", nlive=100, dlogz=0.8, random_state=seed, check_prior=False)
         assert posterior.diagnostics["evidence"] == "importance", seed
         away.append(posterior.log_evidence - exact)
         own.append(posterior.diagnostics["own_log_evidence"] - exact)
