@@ -30,7 +30,7 @@ from villard.modeling.prior import UniformPrior
 if "GAMMAPY_DATA" not in os.environ:
     print("This example needs the public runs of H.E.S.S.: set GAMMAPY_DATA (see `villard data list`)")
     raise SystemExit(0)
-n_samples = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+n_samples = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 
 # %%
 # ## Data
@@ -94,7 +94,9 @@ posteriors = {}
 for kind in ("events", "cubes", "off regions"):
     datasets = make_datasets(kind)
     start = time.perf_counter()
-    posteriors[kind] = sample(datasets, "importance", n_samples=n_samples, n_adapt=400, random_state=1)
+    posteriors[kind] = sample(
+        datasets, "importance", n_samples=n_samples, n_adapt=max(200, n_samples // 5), random_state=1
+    )
     seconds = time.perf_counter() - start
     print(f"\n{kind}: {posteriors[kind].ess:.0f} effective samples in {seconds:.1f} s")
     print(posteriors[kind])

@@ -179,6 +179,8 @@ class CompressedEvents(CompressedMeasurement):
         return self.cube._sources[key]
 
     def _response(self, model: Any) -> Response:
+        from villard.likelihood.event_shapes import densities
+
         if model.spatial_model is not None and model.spatial_model.is_point:
             source, image = self.cube.source(model), None
         else:
@@ -188,15 +190,15 @@ class CompressedEvents(CompressedMeasurement):
             return Response(edges[:1], edges[1:2], np.zeros((1, self.n_bins)), 4)
         function, arrays, columns, edisp = self._event_map(source, model)
         if image is not None:
-            total, density = function.from_image(image, arrays)
+            prepared = function.from_image(image)
         else:
             values = np.array([p.engine_value for p in model.spatial_model.parameters])
-            total, density = function(values, arrays)
+            prepared = function.prepared(values, arrays)
         low, high, order = source.energies
         reached = len(columns)
         matrix = np.empty((len(low), reached + 1))
-        matrix[:, 0] = np.asarray(total)
-        matrix[:, 1:] = np.asarray(density)[:, :reached] * edisp[:, :reached]
+        matrix[:, 0] = np.asarray(function.total(prepared, arrays))
+        matrix[:, 1:] = (np.asarray(densities(function, prepared, arrays))[:reached] * edisp[:reached]).T
         columns = np.append(0, columns)
         if self.n_bins > _SMALL and reached < _LOCAL * self.n_bins:
             return Response(low, high, matrix, order, columns)
@@ -209,7 +211,7 @@ class CompressedEvents(CompressedMeasurement):
         from villard.likelihood.event_shapes import EventShapeFunction
 
         function, arrays, columns, edisp = self._event_map(source, model)
-        padded = np.full(edisp.shape[1], n_columns)
+        padded = np.full(len(edisp), n_columns)
         padded[: len(columns)] = columns
         group = {
             "map": arrays,
@@ -223,7 +225,7 @@ class CompressedEvents(CompressedMeasurement):
 
     def _event_map(self, source: "BoundSource", model: Any) -> tuple[Any, dict[str, Any], Any, Array]:
         """Return the function, its arrays, the columns of the events that a source reaches, and their
-        densities of energy, padded, shape (n_true, n_padded)."""
+        densities of energy, padded, shape (n_padded, n_true)."""
         from villard.likelihood.event_shapes import EventMap
         from villard.likelihood.point_map import PointMap, padded_length, point_arrays
 
@@ -231,8 +233,8 @@ class CompressedEvents(CompressedMeasurement):
         events, x, y = self._reached(source)
         n = padded_length(len(events))
         nodes, shares, table = self._energies(source, model)
-        edisp = np.zeros((len(source.energies[0]), n))
-        edisp[:, : len(events)] = table.at_energies(nodes, shares, self.cube.event_energy[events])
+        edisp = np.zeros((n, len(source.energies[0])))
+        edisp[: len(events)] = table.at_energies(nodes, shares, self.cube.event_energy[events]).T
         probability = table.in_bins(nodes, shares, self.cube.energy[0])
         if source.map.kind == "point":
             vectors = self.cube.event_vectors(source.cutout.frame)[events][:, np.newaxis]

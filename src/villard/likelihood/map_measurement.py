@@ -1,6 +1,7 @@
 """What the likelihood knows of counts in a cube of energy, latitude and longitude."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ _SMALL, _LOCAL = 4096, 0.3
 _FEW = 3
 #: Nodes per true energy bin for morphologies that depend on energy.
 _ENERGY_NODES = 3
+#: Source maps that are computed at a time.
+_THREADS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +191,32 @@ class MapMeasurement:
             self._sources[key] = found
             limit_sources(self._sources)
         return found
+
+    def keep_sources(self, models: Iterable[Any]) -> None:
+        """Compute the source maps of fixed morphologies ahead of predictions and fits.
+
+        Maps are computed beside each other, while the next sources are set up.
+        """
+        running: list[tuple[Hashable, BoundSource, Any]] = []
+
+        def keep(most: int) -> None:
+            while len(running) > most:
+                key, source, future = running.pop(0)
+                self._sources[key] = replace(source, arrays={}), future.result()
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for model in models:
+                key = None if _is_template(model) else source_key(model)
+                if key is None or key in self._sources:
+                    continue
+                source = self.source(model)
+                # What depends on energy is predicted faster without its map.
+                if source is not None and source.map.kind != "image":
+                    running.append((key, source, pool.submit(source.evaluate, model)))
+                    # The arrays of those that wait take memory.
+                    keep(2 * _THREADS)
+            keep(0)
+        limit_sources(self._sources)
 
     def predict(self, model: Any) -> Array:
         """Return the counts that a model predicts in all bins, shape (n_bins,)."""
@@ -394,8 +423,8 @@ class CompressedMeasurement(Measurement):
         areas *= self.weigh(np.ones(len(self.bins)))[kept, np.newaxis]
         arrays = point_arrays(source, vectors, areas, selected, source.edisp)
         n = len(arrays["areas"])
-        edisp = np.zeros((len(source.edisp), n))
-        edisp[:, : len(kept)] = source.edisp[:, energy[kept]]
+        edisp = np.zeros((n, len(source.edisp)))
+        edisp[: len(kept)] = source.edisp[:, energy[kept]].T
         columns = np.append(kept + 1, np.full(n - len(kept), n_columns))
         group = {
             "map": arrays,

@@ -19,7 +19,16 @@ from villard.likelihood.psf_profiles import PSFSplines, _cubics
 from villard.likelihood.sky_grid import Cutout, pixel_of, unit_vector
 from villard.likelihood.source_map import _bilinear
 
-__all__ = ["PointMap", "border_arrays", "n_border", "numbers_of", "padded_length", "pixel_nodes", "point_arrays"]
+__all__ = [
+    "CHUNK",
+    "PointMap",
+    "border_arrays",
+    "n_border",
+    "numbers_of",
+    "padded_length",
+    "pixel_nodes",
+    "point_arrays",
+]
 
 if TYPE_CHECKING:
     from villard.likelihood.source_setup import BoundSource
@@ -30,6 +39,8 @@ Array = NDArray[np.float64]
 _POINT_ARRAYS = ("basis", "psf", "psf_scale")
 #: Shortest array of directions: below this, padding costs less than another compilation.
 _PAD = 512
+#: Columns that are computed at once.
+CHUNK = 2048
 #: Sizes of windows are multiples of this.
 _STEP = 16
 #: Nodes between two knots of the integral of a PSF.
@@ -39,6 +50,10 @@ _FINE = 8
 @dataclass(frozen=True)
 class PointMap:
     """What a point source makes of its flux at chosen directions, as a function of its position.
+
+    Its arrays are "exposure", "to_pixel", "basis", "psf" and "psf_scale" as for the source map; "vectors",
+    shape (n, n_nodes, 3), and "areas", their shares of a column, shape (n, n_nodes); and those of
+    `border_arrays`.
 
     Parameters
     ----------
@@ -50,36 +65,31 @@ class PointMap:
 
     n_nodes: int = 1
     rest: bool = False
+    #: Arrays of which each column has its own row.
+    by_column = ("vectors", "areas")
 
     @property
     def key(self) -> Hashable:
         """Maps of equal keys share their compiled functions."""
         return ("directions", self.n_nodes, self.rest)
 
-    def __call__(self, values: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the total and what is in the columns, per unit of flux.
-
-        Parameters
-        ----------
-        values : array
-            Longitude and latitude in deg.
-        arrays : dict of str to array
-            "exposure", "to_pixel", "basis", "psf" and "psf_scale" as for the source map; "vectors",
-            shape (n, n_nodes, 3), and "areas", their shares of a column, shape (n, n_nodes); and those of
-            `border_arrays`.
-
-        Returns
-        -------
-        array, array
-            In cm² s, shape (n_true,), and cm² s times the unit of "areas" per sr, shape (n_true, n).
-        """
+    def prepared(self, values: Any, arrays: dict[str, Any]) -> Any:
+        """Return what all columns need: the direction of the source and the exposure there."""
         source = unit_vector(values[0], values[1], jnp)
         x, y = pixel_of(source, arrays["to_pixel"], arrays["basis"], jnp)
-        exposure = _bilinear(arrays["exposure"], x, y)
+        return source, _bilinear(arrays["exposure"], x, y)
+
+    def total(self, prepared: Any, arrays: dict[str, Any]) -> Any:
+        """Return the total per unit of flux (cm² s), shape (n_true,)."""
+        source, exposure = prepared
+        return exposure * _selected(source, arrays)
+
+    def density(self, prepared: Any, arrays: dict[str, Any], part: dict[str, Any]) -> Any:
+        """Return what some columns have per unit of flux (cm² s, times areas per sr), shape (n, n_true)."""
+        source, exposure = prepared
         table = PSFSplines(arrays["psf"], arrays["psf_scale"])
-        psf = table.evaluate(jnp.sum((arrays["vectors"] - source) ** 2, axis=-1))
-        seen = jnp.einsum("nkt,nk->tn", psf, arrays["areas"])
-        return exposure * _selected(source, arrays), exposure[:, None] * seen
+        psf = table.evaluate(jnp.sum((part["vectors"] - source) ** 2, axis=-1))
+        return exposure * jnp.einsum("nkt,nk->nt", psf, part["areas"])
 
 
 def _selected(source: Any, arrays: dict[str, Any]) -> Any:
@@ -104,11 +114,18 @@ def numbers_of(arrays: dict[str, Any]) -> int:
 
 
 def padded_length(n: int) -> int:
-    """Return a length to which arrays are padded, so that few different ones are compiled."""
-    size = _PAD
-    while size < n:
-        size *= 2
-    return size
+    """Return a length to which arrays are padded, so that few different ones are compiled.
+
+    Examples
+    --------
+    >>> [padded_length(n) for n in (3, 1500, 5000, 100_000)]
+    [512, 2048, 6144, 106496]
+    """
+    if n <= CHUNK:
+        return max(_PAD, 2 ** int(max(n, 1) - 1).bit_length())
+    # A multiple of the chunks, and of an eighth of the next lower power of 2.
+    step = max(CHUNK, 2 ** (n.bit_length() - 4))
+    return -(-n // step) * step
 
 
 def point_arrays(
