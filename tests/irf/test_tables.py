@@ -143,6 +143,20 @@ def test_energy_dispersion_is_normalised():
     np.testing.assert_allclose(a.pdf_matrix.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_energy_dispersion_on_a_product_of_coordinates():
+    """The fast way gives the same, also beside energies and offsets that have no distribution."""
+    edisp = EnergyDispersion2D.from_gauss(TRUE, MIGRA, OFFSET, sigma=[0.2, 0.1], bias=[0.1, 0.0])
+    data = edisp.data.copy()
+    data[0, :, 2] = 0.0
+    edisp = EnergyDispersion2D(edisp.axes, data)
+    energy, migra = np.geomspace(0.5, 200, 13) * u.TeV, np.linspace(0, 6, 29)
+    offset = np.linspace(0, 3, 17) * u.deg
+    wanted = edisp.evaluate_normalized(energy[:, np.newaxis, np.newaxis], migra[:, np.newaxis], offset)
+    assert np.any(wanted > 0)
+    assert np.any(wanted == 0)
+    np.testing.assert_allclose(edisp.evaluate_grid(energy, migra, offset), wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_background_beside_empty_bins():
     """Logarithms of nothing have no slope that could go on to the edges of the table."""
     offset = MapAxis.from_edges([0, 1, 2, 3, 4] * u.deg, name="offset")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from villard.irf.edisp_kernel import EDispKernel
 from villard.irf.migra import gauss_table, kernel_matrices
-from villard.irf.table import IRF
+from villard.irf.table import IRF, is_on_axis
 from villard.irf.table_plot import default_offset, panels
-from villard.maps.axis import MapAxis
+from villard.maps.axis import MapAxis, value_in
+from villard.maps.interpolation import interpolate_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["EnergyDispersion2D"]
+
+
+def _one_bin(axis: MapAxis) -> MapAxis:
+    return MapAxis.from_edges(axis.bounds, name=axis.name)
+
+
+def _on_product(
+    axes: Sequence[MapAxis], data: NDArray[np.float64], points: Sequence[NDArray[np.float64]]
+) -> Any:
+    """Interpolate on a product of coordinates: at the nodes of offset first, between which it is linear."""
+    *others, last = axes
+    nodes = last.center.value
+    grid = np.meshgrid(*points[:2], nodes, indexing="ij")
+    at_nodes = interpolate_grid([*others, last], data, grid)
+    weights = np.stack([interpolate_grid([last], row, [points[2]]) for row in np.eye(len(nodes))])
+    return at_nodes @ weights
 
 
 class EnergyDispersion2D(IRF):
@@ -114,11 +132,38 @@ class EnergyDispersion2D(IRF):
         `~numpy.ndarray`
             Densities, shape (n, n_migra, m); zero beyond the axes of the table.
         """
-        return self.evaluate_normalized(
-            energy_true=u.Quantity(energy_true)[:, np.newaxis, np.newaxis],
-            migra=self.axes["migra"].center[:, np.newaxis],
-            offset=u.Quantity(offset),
-        )
+        return self.evaluate_grid(energy_true, self.axes["migra"].center, offset)
+
+    def evaluate_grid(
+        self, energy_true: u.Quantity, migra: ArrayLike, offset: u.Quantity
+    ) -> NDArray[np.float64]:
+        """Return what `evaluate_normalized` does for all combinations of coordinates, only faster.
+
+        Parameters
+        ----------
+        energy_true, migra, offset : `~astropy.units.Quantity`
+            True energies, shape (n,), values of migra, shape (k,), and offsets, shape (m,).
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Densities, shape (n, k, m).
+        """
+        where = type(self).__name__
+        coords = (energy_true, migra, offset)
+        points = [value_in(c, a.unit, f"{where}, {a.name}") for c, a in zip(coords, self.axes, strict=True)]
+        inside = [is_on_axis(axis, point) for axis, point in zip(self.axes, points, strict=True)]
+        near = [np.clip(p, *axis.bounds.value) for p, axis in zip(points, self.axes, strict=True)]
+        values = np.maximum(_on_product(self.axes, self.normalized.data, near), 0.0)
+        # Where there is a distribution doesn't depend on migra.
+        there = self._is_there.data[:, :1]
+        axes = [self.axes["energy_true"], _one_bin(self.axes["migra"]), self.axes["offset"]]
+        share = np.maximum(_on_product(axes, there, [near[0], near[1][:1], near[2]]), 0.0)
+        result = np.divide(values, share, out=np.zeros(values.shape), where=share > 0)
+        for k, good in enumerate(inside):
+            if not np.all(good):
+                result *= np.expand_dims(good, [i for i in range(3) if i != k])
+        return result
 
     def to_edisp_kernel(
         self, offset: u.Quantity, energy_axis_true: MapAxis | None = None, energy_axis: MapAxis | None = None

@@ -165,11 +165,9 @@ def make_edisp_map(
     migra, true = (_axis(geom, name, "Energy dispersion map") for name in ("migra", "energy_true"))
     _check_energies(edisp, true, exposure_map)
     geom = geom.to_image().to_cube([migra, true])
-    values = edisp.evaluate_normalized(
-        energy_true=true.center[:, np.newaxis, np.newaxis, np.newaxis],
-        migra=migra.center[:, np.newaxis, np.newaxis],
-        offset=_offsets(geom, pointing),
-    )
+    offset = _offsets(geom, pointing)
+    values = edisp.evaluate_grid(true.center, migra.center, offset.ravel())
+    values = values.reshape(*values.shape[:2], *offset.shape)
     return EDispMap(Map.from_geom(geom, data=values), exposure_map)
 
 
