@@ -129,6 +129,11 @@ def test_bad_observations():
         Observation.create(pointing)
     with pytest.raises(DataError, match=r"unknown responses \['area'\]"):
         Observation.create(pointing, livetime=1 * u.s, irfs={"area": 1})
+    aeff = EffectiveAreaTable2D.__new__(EffectiveAreaTable2D)
+    with pytest.raises(DataError, match="expected a table of 'psf', found EffectiveAreaTable2D"):
+        Observation.create(pointing, livetime=1 * u.s, irfs={"psf": aeff})
+    with pytest.raises(DataError, match="expected a table of 'bkg', found EffectiveAreaTable2D"):
+        make_observation().copy(bkg=aeff)
     with pytest.raises(DataError, match="positive livetime"):
         Observation.create(pointing, livetime=-1 * u.s)
     with pytest.raises(DataError, match="expected a direction"):

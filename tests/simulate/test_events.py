@@ -345,6 +345,8 @@ def test_nothing_to_be_seen(observation):
     for model in (source("far", lon=40), source("dark", flux=0.0)):
         with pytest.raises(ModelError, match=f"component '{model.name}' has no events in the field of view"):
             simulate_events(observation, {"CCR": IRFBackground(), model.name: model}, 1)
+    with pytest.raises(ModelError, match=r"expected to have up to .* events, more than"):
+        simulate_events(observation, source("bright", flux=1e3), 1)
     # One of several that is elsewhere does no harm.
     both = {"local": [source("near"), source("far", lon=40)]}
     assert simulate_events(observation, both, 1, {"local": 10}).numbers == {"local": 10}

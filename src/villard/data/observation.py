@@ -78,6 +78,8 @@ class Observation:
         self.meta = dict(meta or {})
         self._parts: dict[str, Any] = {"events": events, "gti": gti}
         self._parts |= {"aeff": aeff, "edisp": edisp, "psf": psf, "bkg": bkg, "rad_max": rad_max}
+        for name in IRF_NAMES:
+            _check_class(name, self._parts[name], obs_id)
         self._pointing = (
             None if pointing is None else FixedPointingInfo.from_any(pointing, f"Observation {obs_id}")
         )
@@ -391,6 +393,7 @@ class Observation:
         new._parts, new.meta = dict(self._parts), dict(self.meta)
         for name, value in kwargs.items():
             if name in new._parts:
+                _check_class(name, value, self.obs_id)
                 new._parts[name] = value
             elif name == "pointing":
                 new._pointing = FixedPointingInfo.from_any(value)
@@ -433,6 +436,13 @@ class Observation:
         from villard.data.observation_plot import describe_observation
 
         return describe_observation(self)
+
+
+def _check_class(name: str, part: Any, obs_id: Any) -> None:
+    """Raise `DataError` if a table of responses is none of the kind that it is given as."""
+    tag = getattr(part, "tag", None)
+    if name in IRF_NAMES and isinstance(tag, str) and not tag.startswith(name):
+        raise DataError(f"Observation {obs_id}: expected a table of {name!r}, found {type(part).__name__}")
 
 
 class Observations:

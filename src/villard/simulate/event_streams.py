@@ -59,6 +59,9 @@ class Batch:
 
 _FIELDS = ("energy", "vectors", "energy_true", "vectors_true", "model")
 
+#: What is certainly more than was meant, and than memory can hold.
+_MOST_EVENTS = 2e9
+
 
 class Stream:
     """Draws events of one component.
@@ -148,6 +151,12 @@ class Stream:
         return joined.select(np.sort(rng.permutation(len(joined))[:n_events]))
 
     def _draw_poisson(self, rng: Generator) -> Batch:
+        if self._rates.sum() > _MOST_EVENTS:
+            raise ModelError(
+                f"Simulated events: component {self.component.label!r} is expected to have up to "
+                f"{self._rates.sum():.2g} events, more than {_MOST_EVENTS:.2g}: is its unit right? "
+                "Set n_events otherwise"
+            )
         numbers = rng.poisson(self._rates)
         batches = [Batch.empty()]
         while np.any(numbers > 0):
