@@ -250,7 +250,8 @@ class Mixture(Problem):
         return log_likelihood
 
     def __str__(self) -> str:
-        means, notes = {}, {}
+        means: dict[str, float] = {}
+        notes: dict[str, str] = {}
         for node in self.tree.nodes:
             assert node.alpha is not None
             means |= {
