@@ -81,7 +81,7 @@ class _Point:
 
     @property
     def on_cliff(self) -> bool:
-        return bool(np.any(self.slope**2 > _CLIFF * np.abs(np.diag(self.matrix))))
+        return bool(np.any(np.abs(self.slope) > np.sqrt(_CLIFF * np.abs(np.diag(self.matrix)))))
 
 
 @dataclass
