@@ -100,7 +100,7 @@ def test_three_posteriors_agree(analyses):
         for parameter in datasets.models.parameters.free_parameters:
             low, high = bounds[parameter.name]
             parameter.prior = UniformPrior(min=low, max=high)
-        posterior = sample(datasets, "importance", n_samples=600, n_adapt=300, random_state=1)
+        posterior = sample(datasets, "importance", n_samples=500, n_adapt=250, random_state=1)
         assert posterior.ess > 200
         fitted = analyses[2][kind]
         found.append({name: (posterior.mean[name], posterior.sd[name]) for name in fitted})
