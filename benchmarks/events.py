@@ -78,6 +78,9 @@ def compare(peer: str, quick: bool) -> None:
     print(f"up to marginals   {inference[0] / inference[1]:.1f} times faster")
     print(f"marginals alone   {theirs['densities and marginals'] / ours['marginals alone']:.1f} times faster")
     print(f"effective samples per second: {rate[0]:.0f}, {rate[1]:.0f}: {rate[0] / rate[1]:.1f} times more")
+    cpu = theirs.get("sampling, CPU", theirs["sampling by sticks, CPU"])
+    rate = [ours["effective samples"] / ours["sampling, CPU"], theirs["effective samples"] / cpu]
+    print(f"and per CPU second: {rate[0]:.0f}, {rate[1]:.0f}: {rate[0] / rate[1]:.1f} times more")
 
 
 def main() -> None:

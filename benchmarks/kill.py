@@ -26,7 +26,7 @@ OPTIONS: dict[str, dict] = {
     "importance": {"n_samples": 800_000},
 }
 #: What appears, or grows, in the folder of a run when a state is kept.
-STATES = {"dynesty": "dynesty.pickle", "ultranest": "ultranest/**/points.hdf5", "nautilus": "nautilus.hdf5"}
+STATES = {"dynesty": "dynesty.pickle", "ultranest": "ultranest.tsv", "nautilus": "nautilus.hdf5"}
 
 
 def run(sampler: str, folder: str) -> None:

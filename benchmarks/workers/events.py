@@ -76,7 +76,9 @@ def main() -> None:
     clock = time.perf_counter()
     if sampler != "none":
         options = {"nlive": 500, "dlogz": 0.8} if sampler == "dynesty" else {}
+        cpu = time.process_time()
         posterior = mixture.sample(sampler, random_state=1, **options)
+        report["sampling, CPU"] = time.process_time() - cpu
         stage("sampling")
         report["effective samples"] = posterior.ess
         report["calls"] = posterior.n_calls

@@ -159,7 +159,9 @@ def sample(marginal: list, masses: np.ndarray, report: dict, stage, quick: bool)
         runs.append(("sampling", posterior.ln_likelihood, drawn, 6))
     for name, likelihood, transform, n_dim in runs:
         sampler = dynesty.NestedSampler(likelihood, transform, n_dim, nlive=500)
+        cpu = time.process_time()
         sampler.run_nested(dlogz=0.8, print_progress=False)
+        report[f"{name}, CPU"] = time.process_time() - cpu
         stage(name)
         results = sampler.results
         weights = results.importance_weights()

@@ -164,6 +164,50 @@ def test_a_damaged_checkpoint(mixture: Mixture, tmp_path: Path) -> None:
         mixture.sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
 
 
+@pytest.mark.parametrize(
+    ("sampler", "name"),
+    [("dynesty", "dynesty.pickle"), ("nautilus", "nautilus.hdf5"), ("ultranest", "ultranest.tsv")],
+)
+def test_a_damaged_file_of_a_sampler(mixture: Mixture, tmp_path: Path, sampler: str, name: str) -> None:
+    from villard.bayes.samplers import _settings
+    from villard.bayes.samplers.checkpoint import Checkpoint
+
+    module = pytest.importorskip(f"villard.bayes.samplers.{sampler}")
+    if sampler not in INSTALLED:
+        pytest.skip(f"{sampler} isn't installed")
+    settings = _settings(sampler, module.DEFAULTS, OPTIONS[sampler]) | {"refine_evidence": True}
+    kept = Checkpoint(tmp_path / "run", mixture, sampler, settings, 1)
+    (kept.folder / name).write_bytes(b"nothing of this kind\n")
+    with pytest.raises(CheckpointError, match=f"can't read .*{name}"):
+        mixture.sample(sampler, random_state=1, checkpoint=kept.folder, **OPTIONS[sampler])
+
+
+@pytest.mark.skipif("ultranest" not in INSTALLED, reason="ultranest isn't installed")
+def test_points_of_ultranest_outlive_a_kill(
+    mixture: Mixture, exact: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    likelihood = Mixture.log_likelihood
+
+    def counted(self: Mixture, theta: Any) -> Any:
+        calls.append(len(theta))
+        if len(calls) == 40:
+            raise Killed
+        return likelihood(self, theta)
+
+    monkeypatch.setattr(Mixture, "log_likelihood", counted)
+    options = OPTIONS["ultranest"] | {"random_state": 3, "checkpoint": tmp_path / "run"}
+    with pytest.raises(Killed):
+        mixture.sample("ultranest", **options)
+    path = tmp_path / "run" / "ultranest.tsv"
+    lines = path.read_text().splitlines()
+    # A kill may come in the middle of a line.
+    path.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:30])
+    posterior = mixture.sample("ultranest", **options)
+    assert abs(posterior.log_evidence - exact[0]) < 4 * posterior.log_evidence_error + 0.02
+    assert set(lines[:-1]) <= set(path.read_text().splitlines())
+
+
 def test_bad_requests(mixture: Mixture) -> None:
     with pytest.raises(FitSetupError, match=r"no sampler 'dynest'\. Did you mean 'dynesty'"):
         mixture.sample("dynest")

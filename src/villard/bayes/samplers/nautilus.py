@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from villard.bayes.samplers.base import Draws, Run, effective_size
+from villard.exceptions import CheckpointError
+from villard.utils.io import atomic_write
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -30,19 +34,24 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
     if run.checkpoint is not None:
         import_optional("h5py", "nautilus")
         path = str(run.checkpoint.folder / "nautilus.hdf5")
-    sampler = nautilus.Sampler(
-        problem.prior_transform,
-        problem.log_likelihood,
-        n_dim=problem.n_dim,
-        n_live=settings["nlive"],
-        n_networks=settings["n_networks"],
-        n_batch=settings["n_batch"],
-        vectorized=True,
-        pass_dict=False,
-        seed=run.seed,
-        filepath=path,
-        resume=path is not None,
-    )
+    try:
+        sampler = nautilus.Sampler(
+            problem.prior_transform,
+            problem.log_likelihood,
+            n_dim=problem.n_dim,
+            n_live=settings["nlive"],
+            n_networks=settings["n_networks"],
+            n_batch=settings["n_batch"],
+            vectorized=True,
+            pass_dict=False,
+            seed=run.seed,
+            filepath=path,
+            resume=path is not None,
+        )
+    except (OSError, KeyError) as error:
+        raise CheckpointError(f"Checkpoint: can't read {path}: {error}") from error
+    if path is not None:
+        _write_whole(sampler)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # Its networks stop early by design.
         warnings.simplefilter("ignore")
@@ -64,3 +73,19 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
         int(sampler.n_like),
         {"efficiency": float(sampler.eta)},
     )
+
+
+def _write_whole(sampler: Any) -> None:
+    """Let the sampler write its file whole or not at all: it changes it in place, where a kill ruins it."""
+    write, update = sampler.write, sampler.write_shell_update
+
+    def write_whole(filepath: str, overwrite: bool = False) -> None:
+        with atomic_write(filepath, overwrite=overwrite) as temporary:
+            write(temporary, overwrite=True)
+
+    def update_whole(filepath: str, shell: int) -> None:
+        with atomic_write(filepath, overwrite=True) as temporary:
+            shutil.copyfile(Path(filepath), temporary)
+            update(temporary, shell)
+
+    sampler.write, sampler.write_shell_update = write_whole, update_whole

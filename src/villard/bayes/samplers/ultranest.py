@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from villard.bayes.samplers.base import Draws, Run
+from villard.exceptions import CheckpointError
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ DEFAULTS: dict[str, Any] = {
 
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
-    """Run UltraNest's reactive nested sampler; it keeps its points in its own files in the checkpoint."""
+    """Run UltraNest's reactive nested sampler; it keeps its points in a file of the checkpoint."""
     ultranest = import_optional("ultranest", "ultranest")
     keep = run.checkpoint
+    store = None if keep is None else _points(keep.folder / "ultranest.tsv", problem.n_dim)
     # It draws from numpy's global generator, which is put back afterwards.
     state = np.random.get_state()  # noqa: NPY002 - what it draws from
     level = logging.getLogger("ultranest").level
@@ -39,9 +42,10 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             problem.log_likelihood,
             problem.prior_transform,
             vectorized=True,
-            log_dir=None if keep is None else str(keep.folder / "ultranest"),
-            resume="resume",
         )
+        if store is not None:
+            # Those that it makes itself: HDF5 files can't be read after a kill, and its text files never.
+            sampler.pointstore, sampler.log_to_pointstore, sampler.ncall = store, True, store.ncalls
         # Making the sampler has set it back.
         sampler.logger.setLevel(logging.WARNING)
         if settings["slice_steps"]:
@@ -58,6 +62,8 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             **{name: settings[name] for name in names},
         )
     finally:
+        if store is not None:
+            store.close()
         logging.getLogger("ultranest").setLevel(level)
         np.random.set_state(state)  # noqa: NPY002 - what it draws from
     weighted = result["weighted_samples"]
@@ -72,6 +78,27 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
         int(result["ncall"]),
         {"information": float(result["H"]), "insertion_test_converged": _converged(result)},
     )
+
+
+def _points(path: Path, n_dim: int) -> Any:
+    """Return UltraNest's store of points in a text file, with those that are in it already."""
+    store = import_optional("ultranest.store", "ultranest").TextPointStore
+    if path.exists():
+        # The last line may not be whole.
+        text = path.read_bytes()
+        with path.open("r+b") as stream:
+            stream.truncate(text.rfind(b"\n") + 1)
+        _check_lines(path, 3 + 2 * n_dim)
+    return store(str(path), 3 + 2 * n_dim)
+
+
+def _check_lines(path: Path, n_columns: int) -> None:
+    try:
+        rows = [[float(x) for x in line.split()] for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise CheckpointError(f"Checkpoint: can't read {path}: {error}") from error
+    if any(len(row) != n_columns for row in rows):
+        raise CheckpointError(f"Checkpoint: can't read {path}: expected {n_columns} columns")
 
 
 def _converged(result: dict[str, Any]) -> bool:
