@@ -350,3 +350,46 @@ def test_components_that_can_t_be_used(observation: Observation, events: Any) ->
         EventMixture(events, bare, {"CCR": background})
     with pytest.raises(DataError, match="as many event lists as observations"):
         EventMixture([events], [observation] * 2, {"CCR": background})
+
+
+def test_truncation_event_by_event(observation: Observation) -> None:
+    """What bounds cut away of each event, against sums over finer energies of the tables themselves."""
+    source = make_source("gauss", "wide", sigma=4 * u.deg)
+    field = FieldOfView.create(CENTER, WIDTH, BOUNDS, "galactic")
+    near, whole = (
+        SkyPixels(EventResponse(observation, field, bounds))
+        for bounds in (ResponseBounds(dex=0.12, angle=0.08), ResponseBounds(containment=1 - 1e-6))
+    )
+    energy = np.array([0.22, 0.5, 1.0, 5.0, 19.0])
+    lon, lat = np.array([0.0, 0.3, -0.8, 0.6, 1.1]), np.array([0.0, 0.5, 0.2, -0.7, 0.9])
+    offset = near.response.field.offset(near.response.field.from_local(lon, lat))
+    cut = near.response.truncation_at(energy, offset)
+    true = np.geomspace(0.02, 300, 6000)
+    for i, away in enumerate(offset):
+        migra = energy[i] / true
+        density = (
+            observation.edisp.evaluate(energy_true=true * u.TeV, migra=migra, offset=away * u.deg).value
+            / true
+        )
+        area = observation.aeff.evaluate(energy_true=true * u.TeV, offset=away * u.deg).value
+        weight = density * area / true
+        kept = weight * (np.abs(np.log10(migra)) < 0.12)
+        # The bound falls between two bins of true energy, of 0.025 dex.
+        assert cut["energy"][i] == pytest.approx(1 - kept.sum() / weight.sum(), abs=0.02)
+        tables = observation.psf.radial_tables(true[::50] * u.TeV, np.full(120, away) * u.deg)
+        outside = np.interp(true, true[::50], [table.outside(np.radians(0.08)) for table in tables])
+        assert cut["angle"][i] == pytest.approx((kept * outside).sum() / kept.sum(), abs=0.01)
+    assert np.ptp(cut["energy"]) > 0.05
+    assert np.ptp(cut["angle"]) > 0.1
+    # That is what their densities lack, where the source is as good as flat.
+    lacking = [densities(each, source, energy, lon, lat) for each in (near, whole)]
+    ratio = lacking[0][0] * lacking[0][1] / (lacking[1][0] * lacking[1][1])
+    np.testing.assert_allclose(ratio, (1 - cut["energy"]) * (1 - cut["angle"]), atol=0.01)
+
+
+def test_truncation_as_a_table(mixture: EventMixture) -> None:
+    table = mixture.event_truncation()
+    assert len(table) == 3000
+    assert table.colnames == ["observation", "event", "energy", "offset", "cut_energy", "cut_angle"]
+    assert 0 <= np.min(table["cut_angle"]) <= np.max(table["cut_angle"]) < 1.5e-4
+    assert -1e-9 < np.min(table["cut_energy"]) <= np.max(table["cut_energy"]) < 0.02

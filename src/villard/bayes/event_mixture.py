@@ -9,6 +9,7 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 
 from villard import parallel
@@ -163,7 +164,7 @@ class EventMixture(Mixture):
         show: bool | None,
     ) -> None:
         """Compute the densities of events."""
-        self.n_outside = 0
+        self.n_outside, self._lists = 0, list(lists)
         observed = []
         ids = [str(own.obs_id) for own in self._observations]
         labels = ids if len(set(ids)) == len(ids) else [str(k) for k in range(len(ids))]
@@ -212,19 +213,7 @@ class EventMixture(Mixture):
         """Return energies (TeV), local directions and numbers of unique events within the bounds."""
         if outside not in ("raise", "drop"):
             raise DataError(f"{name}: expected outside='raise' or 'drop', found {outside!r}")
-        if not len(events):
-            raise DataError(f"{name}: there are no events")
-        energy = np.asarray(events.energy.to_value("TeV"), dtype=float)
-        sky = events.radec.icrs
-        lon, lat = np.asarray(sky.ra.deg, dtype=float), np.asarray(sky.dec.deg, dtype=float)
-        bad = np.flatnonzero(~(np.isfinite(energy) & np.isfinite(lon) & np.isfinite(lat)))
-        if len(bad):
-            raise DataError(
-                f"{name}: {len(bad)} of {len(energy)} events have an energy or direction that is NaN or "
-                f"infinite, the first is event {bad[0]}"
-            )
-        vectors = field.from_frame(lon, lat, "icrs")
-        inside = field.contains(energy, vectors) | _on_edge(field, energy, vectors)
+        energy, vectors, inside = _located(events, field, name)
         if not np.all(inside):
             n, first = int(np.sum(~inside)), int(np.flatnonzero(~inside)[0])
             if outside == "raise":
@@ -293,6 +282,34 @@ class EventMixture(Mixture):
         """Largest parts of the responses that the bounds cut away, by "energy" and "angle"."""
         every = [response.truncation for response in self.responses]
         return {key: max(each[key] for each in every) for key in ("energy", "angle")}
+
+    def event_truncation(self, index: float = 2.0) -> Table:
+        """Return, event by event, what the bounds of the integrals cut away of the responses.
+
+        It is the missing part of the integral over true energies and directions of a source that fills the
+        sky with a power law: a measure of how far an event's likelihoods may be off.
+
+        Parameters
+        ----------
+        index : float
+            Index of the power law.
+
+        Returns
+        -------
+        `~astropy.table.Table`
+            "observation", "event" (row in its list), "energy", "offset", "cut_energy" and "cut_angle": parts
+            that the bounds of energy, and those of direction, leave out. Dropped events aren't in it.
+        """
+        tables = []
+        for k, (response, list_) in enumerate(zip(self.responses, self._lists, strict=True)):
+            energy, vectors, inside = _located(list_, response.field, self.name)
+            rows = np.flatnonzero(inside)
+            offset = response.field.offset(vectors[rows])
+            cut = response.truncation_at(energy[rows], offset, index)
+            columns = {"observation": np.full(len(rows), k), "event": rows, "energy": energy[rows] * u.TeV}
+            columns |= {"offset": offset * u.deg, "cut_energy": cut["energy"], "cut_angle": cut["angle"]}
+            tables.append(Table(columns))
+        return vstack(tables)
 
     def expected(self, name: str, observation: int = 0) -> float:
         """Return the expected number of events of a component within the bounds, at its present values.
@@ -433,6 +450,23 @@ def _field(
         frame = known.frame if frame is None else frame
     frame = getattr(observation.pointing, "frame", None) if frame is None else frame
     return FieldOfView.create(observation.pointing.fixed_icrs, width, energy_bounds, frame)
+
+
+def _located(events: Any, field: FieldOfView, name: str) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return energies (TeV), local directions, and whether they are within the bounds."""
+    if not len(events):
+        raise DataError(f"{name}: there are no events")
+    energy = np.asarray(events.energy.to_value("TeV"), dtype=float)
+    sky = events.radec.icrs
+    lon, lat = np.asarray(sky.ra.deg, dtype=float), np.asarray(sky.dec.deg, dtype=float)
+    bad = np.flatnonzero(~(np.isfinite(energy) & np.isfinite(lon) & np.isfinite(lat)))
+    if len(bad):
+        raise DataError(
+            f"{name}: {len(bad)} of {len(energy)} events have an energy or direction that is NaN or "
+            f"infinite, the first is event {bad[0]}"
+        )
+    vectors = field.from_frame(lon, lat, "icrs")
+    return energy, vectors, field.contains(energy, vectors) | _on_edge(field, energy, vectors)
 
 
 def _on_edge(field: FieldOfView, energy: Array, vectors: Array) -> NDArray[np.bool_]:

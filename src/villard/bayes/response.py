@@ -28,6 +28,8 @@ Index = NDArray[np.intp]
 _MIN_PER_DECADE, _MAX_PER_DECADE, _PER_SIGMA = 40, 200, 1.0
 #: Parts of each bin of migra in which densities are tabulated.
 _FINE = 6
+#: Events whose truncation is computed at once.
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,7 @@ class EventResponse:
 
     def _energy_range(self) -> tuple[float, float]:
         """True energies whose events can be reconstructed within the bounds."""
-        low, high = 0.0, np.inf
-        for irf in (self.aeff, self.edisp, self.psf):
-            first, last = irf.axes["energy_true"].bounds.to_value("TeV")
-            low, high = max(low, first), min(high, last)
+        low, high = self._limits()
         e_min, e_max = self.field.energy_bounds
         if self.bounds.dex is not None:
             down, up = 10**-self.bounds.dex, 10**self.bounds.dex
@@ -165,6 +164,14 @@ class EventResponse:
                 f"{e_min:g} and {e_max:g} TeV"
             )
         return float(low), float(high)
+
+    def _limits(self) -> tuple[float, float]:
+        """True energies (TeV) that all tables cover."""
+        low, high = 0.0, np.inf
+        for irf in (self.aeff, self.edisp, self.psf):
+            first, last = irf.axes["energy_true"].bounds.to_value("TeV")
+            low, high = max(low, float(first)), min(high, float(last))
+        return low, high
 
     def _contained(self, low: float, high: float) -> tuple[float, float]:
         """Cut away energies of which less than what containment leaves is reconstructed within the bounds."""
@@ -237,14 +244,22 @@ class EventResponse:
 
         Between the centres of the bins of the observation's table it is a straight line.
         """
-        density = np.moveaxis(self._densities(self.energy), 1, 2)
+        return np.ascontiguousarray(self._whole_table(self.energy) * self._kept_migra)
+
+    @property
+    def _kept_migra(self) -> Array:
+        """1 in the fine bins of migra within the bounds, 0 in others."""
+        at = 0.5 * (self._fine_edges[1:] + self._fine_edges[:-1])
+        far = np.inf if self.bounds.dex is None else self.bounds.dex
+        return np.asarray(np.abs(np.log10(at)) < far, dtype=float)
+
+    def _whole_table(self, energies: Array) -> Array:
+        """Return `edisp_table` without bounds, at any true energies (TeV)."""
+        density = np.moveaxis(self._densities(energies), 1, 2)
         edges, fine = self._migra_edges, self._fine_edges
         migra, at = 0.5 * (edges[1:] + edges[:-1]), 0.5 * (fine[1:] + fine[:-1])
         i, b = hat_weights(migra, at)
-        table = density[..., i] * (1 - b) + density[..., np.minimum(i + 1, len(migra) - 1)] * b
-        if self.bounds.dex is not None:
-            table *= np.abs(np.log10(at)) < self.bounds.dex
-        return np.ascontiguousarray(table)
+        return np.asarray(density[..., i] * (1 - b) + density[..., np.minimum(i + 1, len(migra) - 1)] * b)
 
     @cached_property
     def detected(self) -> Array:
@@ -269,7 +284,10 @@ class EventResponse:
         bins : slice
             Bins of true energy.
         """
-        table, true = self.edisp_table[bins], self.energy[bins]
+        return self._density_of(self.edisp_table[bins], self.energy[bins], energy, offset)
+
+    def _density_of(self, table: Array, true: Array, energy: Array, offset: Array) -> Array:
+        """Look densities (TeV-1) up in a table like `edisp_table`, of other true energies."""
         edges = self._fine_edges
         migra = energy[:, np.newaxis] / true
         widths = np.diff(edges)
@@ -351,14 +369,70 @@ class EventResponse:
 
         "angle": of the point spread function at any energy; "energy": of the dispersion at any energy.
         """
-        angle = max(
-            float(table.outside(np.radians(radius)))
-            for tables, radii in zip(self.psf_tables, self.psf_radius, strict=True)
-            for table, radius in zip(tables, radii, strict=True)
-        )
+        angle = float(self._lost_angle.max())
         kept = np.sum(self.edisp_table * np.diff(self._fine_edges), axis=2)
         energy = max(float(1 - kept.min()), 1 - self.bounds.containment if self.bounds.dex is None else 0.0)
         return {"energy": energy, "angle": angle}
+
+    def truncation_at(self, energy: Array, offset: Array, index: float = 2.0) -> dict[str, Array]:
+        """Return the parts of the responses at events that the bounds cut away.
+
+        They are those of the integral over all true energies and directions of a source that fills the sky
+        with a power law.
+
+        Parameters
+        ----------
+        energy, offset : array
+            Reconstructed energies (TeV) and offsets (deg), shape (n,).
+        index : float
+            Index of the power law.
+
+        Returns
+        -------
+        dict of array
+            "energy": by the bounds of true energy; "angle": of the rest, by those of direction; shape (n,).
+        """
+        true, kept = self._all_energies()
+        tables = self._whole_table(true)
+        within = tables * self._kept_migra * kept[:, np.newaxis, np.newaxis]
+        nodes = np.clip(true, self.nodes[0], self.nodes[-1])
+        i, b = hat_weights(np.log(self.nodes), np.log(nodes))
+        lost = self._lost_angle[i] * (1 - b)[:, np.newaxis]
+        lost += self._lost_angle[np.minimum(i + 1, len(self.nodes) - 1)] * b[:, np.newaxis]
+        result = {"energy": np.empty(len(energy)), "angle": np.empty(len(energy))}
+        for start in range(0, len(energy), _ROWS):
+            rows = slice(start, start + _ROWS)
+            away = offset[rows]
+            weight = self.area(true, away[:, np.newaxis]) * true ** (1 - index)
+            whole = self._density_of(tables, true, energy[rows], away) * weight
+            part = self._density_of(within, true, energy[rows], away) * weight
+            j, c = hat_weights(self.psf_offsets, away)
+            right = np.minimum(j + 1, len(self.psf_offsets) - 1)
+            outside = lost[:, j] * (1 - c) + lost[:, right] * c
+            total, left = whole.sum(axis=1), part.sum(axis=1)
+            result["energy"][rows] = 1 - left / np.where(total > 0, total, np.nan)
+            result["angle"][rows] = np.sum(part * outside.T, axis=1) / np.where(left > 0, left, np.nan)
+        return result
+
+    def _all_energies(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Centres of bins of true energy as far as the responses go, and which of them integrals cover."""
+        low, high = self._limits()
+        ratio = self.edges[1] / self.edges[0]
+        below = int(np.floor(np.log(self.edges[0] / low * (1 + 1e-9)) / np.log(ratio)))
+        above = int(np.floor(np.log(high / self.edges[-1] * (1 + 1e-9)) / np.log(ratio)))
+        n = len(self.energy)
+        steps = np.arange(-below, n + above)
+        return self.energy[0] * ratio**steps, (steps >= 0) & (steps < n)
+
+    @cached_property
+    def _lost_angle(self) -> Array:
+        """Part of the point spread function that is cut off, shape (n_nodes, n_offsets)."""
+        return np.array(
+            [
+                [float(table.outside(np.radians(radius))) for table, radius in zip(*each, strict=True)]
+                for each in zip(self.psf_tables, self.psf_radius, strict=True)
+            ]
+        )
 
     def to_bins(self, values: Array, log: bool = False) -> Array:
         """Interpolate values at `nodes`, along the first axis, to the bins of true energy."""
