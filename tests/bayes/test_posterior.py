@@ -129,6 +129,19 @@ def test_corner_plot_with_truths_and_log_axes() -> None:
         posterior.plot_corner(truths={"q": 1})
 
 
+def test_corner_plot_of_small_numbers_and_short_log_axes() -> None:
+    rng = np.random.default_rng(3)
+    samples = np.column_stack([4e-11 * (1 + 0.1 * rng.normal(size=2000)), 2 + 0.1 * rng.normal(size=2000)])
+    figure = Posterior(["amplitude", "index"], samples).plot_corner(log_axes=["index"])
+    figure.canvas.draw()
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert "e-11" in axes[0, 0].get_title()
+    texts = [label.get_text() for label in axes[1, 1].get_xticklabels()]
+    assert 3 <= len(texts) <= 6
+    assert "2" in texts
+    assert not any("times" in text for text in texts)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("arviz") is None, reason="arviz isn't installed")
 def test_inference_data() -> None:
     data = weighted_gamma(3000).to_inference_data()

@@ -73,7 +73,8 @@ def plot_corner(
         "bins": 25,
         "smooth": 0.8,
         "show_titles": True,
-        "title_fmt": ".2f",
+        # Amplitudes may be of the order of 1e-11.
+        "title_fmt": ".3g",
         "truth_color": "#d1495b",
         "color": "#1d3557",
         "plot_datapoints": False,
@@ -87,13 +88,30 @@ def plot_corner(
     with warnings.catch_warnings():
         # Of parameters that hardly vary.
         warnings.simplefilter("ignore")
-        return corner.corner(
+        figure = corner.corner(
             data,
             weights=weights,
             truths=given,
             axes_scale=scales,
             **(options | _bins(posterior, names, truths or {}, options["bins"]) | kwargs),
         )
+    _format_log_axes(figure)
+    return figure
+
+
+def _format_log_axes(figure: Figure) -> None:
+    """Label a few round values of logarithmic axes that span less than a power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, MaxNLocator, NullLocator
+
+    for ax in figure.axes:
+        for axis, ends in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            if axis.get_scale() == "log" and max(ends) < 10 * min(ends):
+                # Inner axes have ticks without labels.
+                is_labelled = isinstance(axis.get_major_formatter(), LogFormatterMathtext)
+                axis.set_major_locator(MaxNLocator(4))
+                axis.set_minor_locator(NullLocator())
+                if is_labelled:
+                    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
 def _thinned(posterior: Posterior) -> tuple[Any, Any]:
