@@ -199,6 +199,38 @@ def test_grid_is_the_continuous_likelihood_at_its_values(
     np.testing.assert_allclose(mixture.gradient(theta[2]), numeric, rtol=1e-4, atol=1e-2)
 
 
+def test_background_with_a_tilt(observation: Observation) -> None:
+    """Evaluated in each call, it is the background of that tilt, and a grid of them; tilts can be sampled."""
+
+    def components(tilt: float, sampled: bool) -> dict[str, Any]:
+        background = IRFBackground()
+        background.parameters["tilt"].value = tilt
+        background.parameters["norm"].frozen = True
+        if sampled:
+            background.parameters["tilt"].frozen = False
+            background.parameters["tilt"].prior = UniformPrior(min=-0.5, max=0.5)
+        return {"CCR": background, "source": MODELS["gauss"]}
+
+    numbers = {"CCR": 1200, "source": 800}
+    events = simulate_events(observation, components(0.15, False), 5, numbers, BOUNDS, WIDTH)
+    mixture = EventMixture(events, observation, components(0.0, True))
+    assert mixture.names == ["CCR", "tilt"]
+    values = np.array([-0.3, 0.0, 0.2])
+    found = mixture.log_likelihood(np.column_stack([[0.4, 0.5, 0.6], values]))
+    for share, value, number in zip([0.4, 0.5, 0.6], values, found, strict=True):
+        fixed = EventMixture(events, observation, components(value, False))
+        assert fixed.log_likelihood([share]) == pytest.approx(number, abs=0.1)
+        at = EventMixture(events, observation, components(value, True))
+        assert at.expected("CCR") == pytest.approx(fixed.expected("CCR"), rel=1e-4)
+    grid = ParameterGrid(values, scale="lin")
+    tabulated = EventMixture(events, observation, components(0.0, True), grids={"tilt": grid})
+    theta = np.column_stack([[0.4, 0.5, 0.6], values])
+    np.testing.assert_allclose(tabulated.log_likelihood(theta), found, rtol=0, atol=0.1)
+    posterior = mixture.sample("importance", random_state=1, n_samples=4000)
+    assert abs(posterior.mean["tilt"] - 0.15) < 3 * posterior.sd["tilt"]
+    assert posterior.sd["tilt"] < 0.06
+
+
 def test_position_on_a_grid(observation: Observation, pixels: SkyPixels) -> None:
     """Morphologies are folded anew at each value; the parameters are left as they were."""
     source = make_source("point", "source", 0.1, 0.0)

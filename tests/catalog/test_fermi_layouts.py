@@ -127,7 +127,13 @@ def test_2fhl(name, tmp_path, monkeypatch):
     """Spectra by integral flux; extended sources have the catalogue's own names."""
     folder = tmp_path / "catalogs" / "fermi"
     folder.mkdir(parents=True)
-    common = {"Flux50": 1e-11, "Unc_Flux50": 2e-12, "Spectral_Index": 2.8, "Unc_Spectral_Index": 0.4}
+    common = {
+        "Pos_err_68": 0.0302,
+        "Flux50": 1e-11,
+        "Unc_Flux50": 2e-12,
+        "Spectral_Index": 2.8,
+        "Unc_Spectral_Index": 0.4,
+    }
     for band, flux in (("50_171GeV", 7e-12), ("171_585GeV", 2e-12), ("585_2000GeV", 3e-13)):
         common |= {f"Flux{band}": flux, f"Unc_Flux{band}": [-1e-12, 1e-12], f"Sqrt_TS{band}": 5.0}
     rows = [
@@ -147,6 +153,8 @@ def test_2fhl(name, tmp_path, monkeypatch):
     assert flux == pytest.approx(1e-11, rel=1e-6)
     assert spectrum.spectral_index(100 * u.GeV) == pytest.approx(2.8, rel=1e-6)
     assert spectrum.amplitude.error == pytest.approx(2e-12)
+    # 68 % of a Gaussian of two dimensions are within 1.51 sigma.
+    assert catalog[0].spatial_model().lat_0.error == pytest.approx(0.02, rel=1e-3)
     assert [source.is_pointlike for source in catalog] == [True, False]
     assert catalog[1].sky_model().spatial_model.r_0.quantity.to_value("deg") == pytest.approx(1.27)
     points = catalog[0].flux_points_table

@@ -73,7 +73,7 @@ def test_bad_input(found):
     roi = found[0]
     with pytest.raises(ConfigError, match="sqrt_ts_threshold"):
         roi.find_sources(sqrt_ts_treshold=4)
-    with pytest.raises(ConfigError, match="max_iter: .* greater than or equal to 1, found 0"):
+    with pytest.raises(ConfigError, match=r"max_iter: .* greater than or equal to 1, found 0"):
         roi.find_sources(max_iter=0)
     with pytest.raises(ConfigError, match="search_minmax_radius"):
         roi.find_sources(search_minmax_radius=[1])

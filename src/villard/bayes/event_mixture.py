@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from villard import parallel
 from villard.bayes.coordinates import Continuous
-from villard.bayes.event_work import ORDER, ChunkWork, FreeParameter, LeafPlan, is_sky_model, plan_leaf
+from villard.bayes.event_leaves import expected_of_free, make_leaf
+from villard.bayes.event_work import ChunkWork, FreeParameter, LeafPlan, is_sky_model, plan_leaf
 from villard.bayes.grids import ParameterGrid
 from villard.bayes.images import SkyPixels
-from villard.bayes.leaves import FixedLeaf, GridLeaf, Leaf, SpectralLeaf, SpectralTerm
+from villard.bayes.leaves import Leaf
 from villard.bayes.mixture import Mixture, ObservedLeaves
 from villard.bayes.response import EventResponse, ResponseBounds
 from villard.bayes.tree import MixtureTree
@@ -256,10 +257,9 @@ class EventMixture(Mixture):
         result: dict[str, Leaf] = {}
         for k, plan in enumerate(work.plans):
             table = np.concatenate([part[k]["table"] for part in parts], axis=1)
-            kernels = [
-                np.concatenate([part[k]["kernels"][i] for part in parts]) for i in range(len(plan.free))
-            ]
-            result[plan.name] = _leaf(plan, work.pixels.response, table, kernels)
+            kernels = _joined(parts, k, "kernels")
+            rates = _joined(parts, k, "rates")
+            result[plan.name] = make_leaf(plan, work.pixels.response, energy, table, kernels, rates)
         return result
 
     def _make_priors(self) -> dict[str, Any]:
@@ -333,13 +333,7 @@ class EventMixture(Mixture):
             shape = [len(g.values) for g in plan.grids.values()]
             return float(values.reshape(shape)[tuple(index)])
         response = self.responses[observation]
-        total = float(values[0])
-        for term, free in zip(plan.terms, plan.free, strict=False):
-            from villard.bayes.event_work import _bin_flux
-
-            flux = _bin_flux(free["pure"], free["values"], response) * free["scale"][:, 0]
-            total += plan.livetime * float((term.source.area * term.source.detected) @ flux)
-        return total
+        return float(values[0]) + expected_of_free(plan, response)
 
     def __str__(self) -> str:
         lines = [super().__str__()]
@@ -478,27 +472,7 @@ def _on_edge(field: FieldOfView, energy: Array, vectors: Array) -> NDArray[np.bo
     return np.asarray(inside & (energy >= low / slack) & (energy <= high * slack))
 
 
-def _leaf(plan: LeafPlan, response: EventResponse, table: Array, kernels: list[Array]) -> Leaf:
-    expected = plan.expected()
-    if plan.free:
-        terms = []
-        open_terms = [t for t in plan.terms if t.flux is None]
-        for free, term, kernel in zip(plan.free, open_terms, kernels, strict=True):
-            detected = plan.livetime * term.source.area * term.source.detected * free["scale"][:, 0]
-            terms.append(
-                SpectralTerm(
-                    free["pure"],
-                    free["values"],
-                    free["names"],
-                    free["factors"],
-                    kernel * free["scale"][:, 0],
-                    detected,
-                )
-            )
-        return SpectralLeaf(terms, response.edges, table[0], float(expected[0]), ORDER)
-    if plan.grids:
-        shape = tuple(len(g.values) for g in plan.grids.values())
-        # In place: of many events the table is the largest thing there is.
-        table /= expected[:, np.newaxis]
-        return GridLeaf(table.reshape(*shape, -1), plan.grids)
-    return FixedLeaf(table[0] / expected[0])
+def _joined(parts: Sequence[Any], component: int, key: str) -> list[Array]:
+    """Join arrays of events, of which each chunk has a list."""
+    lists = [part[component][key] for part in parts]
+    return [np.concatenate(arrays) for arrays in zip(*lists, strict=True)]

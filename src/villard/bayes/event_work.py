@@ -58,21 +58,26 @@ class LeafPlan:
     terms : list of `Term`
         Sources.
     backgrounds : list
-        Pairs of a sampler of `villard.simulate` and the expected number of events of its whole field.
+        Of each a sampler of `villard.simulate`, the expected number of events of its whole field, and the
+        columns of the grid that have it.
     grids : dict of `ParameterGrid`
         Grids by name, if the component is tabulated.
     free : list of dict
         Of terms whose spectrum is evaluated in each call: what `SpectralTerm` needs of the model.
     livetime : float
         Livetime (s).
+    free_backgrounds : list of dict
+        Of backgrounds with free parameters: what `BackgroundTerm` needs of the model, and a sampler of the
+        rate for a factor of 1.
     """
 
     name: str
     livetime: float
     terms: list[Term] = field(default_factory=list)
-    backgrounds: list[tuple[Any, float]] = field(default_factory=list)
+    backgrounds: list[tuple[Any, float, NDArray[np.intp]]] = field(default_factory=list)
     grids: dict[str, ParameterGrid] = field(default_factory=dict)
     free: list[dict[str, Any]] = field(default_factory=list)
+    free_backgrounds: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def n_columns(self) -> int:
@@ -81,7 +86,9 @@ class LeafPlan:
 
     def expected(self) -> Array:
         """Return the expected numbers of events that don't depend on free spectra, shape (n_columns,)."""
-        total = np.full(self.n_columns, sum((number for _, number in self.backgrounds), 0.0))
+        total = np.zeros(self.n_columns)
+        for _, number, columns in self.backgrounds:
+            total[columns] += number
         for term in self.terms:
             if term.flux is not None:
                 rate = (term.source.area * term.source.detected) @ term.flux
@@ -136,7 +143,7 @@ def plan_leaf(
         _plan_grid(plan, models, pixels, observation, free)
     else:
         _plan_free(plan, models, pixels, observation, free)
-    if not plan.free and not np.all(plan.expected() > 0):
+    if not plan.free and not plan.free_backgrounds and not np.all(plan.expected() > 0):
         _raise_nothing(plan, pixels)
     return plan
 
@@ -165,29 +172,26 @@ def _plan_free(
         if not mine:
             fixed.append(model)
             continue
-        if model.is_background:
-            raise ModelError(
-                f"Component {plan.name!r}: parameters of a background need a grid: {[f.name for f in mine]}"
-            )
         spectral = model.spectral_model
         for f in mine:
             if not any(p is f.parameter for p in spectral.parameters):
                 raise ModelError(
-                    f"Component {plan.name!r}: {f.name!r} is no parameter of the spectrum: give it a grid"
+                    f"Component {plan.name!r}: {f.name!r} is no parameter of the spectrum: "
+                    + ("it can't be sampled" if model.is_background else "give it a grid")
                 )
         _check_norm(plan.name, models, mine)
+        spectrum = {
+            "pure": spectral.pure(),
+            "values": np.array([p.engine_value for p in spectral.parameters]),
+            "names": {f.name: [p is f.parameter for p in spectral.parameters].index(True) for f in mine},
+            "factors": np.array([f.parameter.engine_factor for f in mine]),
+        }
+        if model.is_background:
+            plan.free_backgrounds.append(spectrum | {"sampler": _unscaled(model, pixels, observation)})
+            continue
         for source, scale in _fold(model, pixels, observation):
-            names = {f.name: [p is f.parameter for p in spectral.parameters].index(True) for f in mine}
             plan.terms.append(Term(source, None, np.zeros(1, dtype=np.intp)))
-            plan.free.append(
-                {
-                    "pure": spectral.pure(),
-                    "values": np.array([p.engine_value for p in spectral.parameters]),
-                    "names": names,
-                    "factors": np.array([f.parameter.engine_factor for f in mine]),
-                    "scale": scale,
-                }
-            )
+            plan.free.append(spectrum | {"scale": scale})
     _add_fixed(plan, fixed, pixels, observation, np.arange(1))
 
 
@@ -215,7 +219,8 @@ def _plan_grid(
                 p._value = float(value)
             for model in varying:
                 if model.is_background:
-                    _add_background(plan, model, pixels, observation)
+                    # Rates are asked for later, when the parameters have other values.
+                    _add_background(plan, model.copy(name=model.name), pixels, observation, group)
                     continue
                 for source, scale in _fold(model, pixels, observation):
                     flux = _fluxes(model, pixels.response, parameters, every[group]) * scale
@@ -223,8 +228,6 @@ def _plan_grid(
     finally:
         for p, value in kept:
             p._value = value
-    if any(m.is_background for m in varying) and len(every) > 1:
-        raise ModelError(f"Component {plan.name!r}: a background with parameters on a grid isn't supported")
     _add_fixed(plan, fixed, pixels, observation, columns)
 
 
@@ -290,7 +293,7 @@ def _add_fixed(
     together = [m for m in models if not m.is_background and not m.spatial_model.is_point]
     for model in models:
         if model.is_background:
-            _add_background(plan, model, pixels, observation)
+            _add_background(plan, model, pixels, observation, columns)
         elif model.spatial_model.is_point or len(together) == 1:
             for source, scale in _fold(model, pixels, observation):
                 values = np.array([p.engine_value for p in model.spectral_model.parameters])
@@ -330,11 +333,23 @@ def _fold_together(
     return fold_maps(cube, pixels), flux
 
 
-def _add_background(plan: LeafPlan, model: Any, pixels: SkyPixels, observation: Any) -> None:
+def _unscaled(model: Any, pixels: SkyPixels, observation: Any) -> Any:
+    """Return the rates of a background without its factor of energy."""
+    from villard.modeling.models.background import default_norm
+    from villard.simulate.event_background import BackgroundSampler
+
+    plain = model.copy(name=model.name)
+    plain.spectral_model = default_norm()
+    return BackgroundSampler(plain, observation, pixels.response.field)
+
+
+def _add_background(
+    plan: LeafPlan, model: Any, pixels: SkyPixels, observation: Any, columns: NDArray[np.intp]
+) -> None:
     from villard.simulate.event_background import BackgroundSampler
 
     sampler = BackgroundSampler(model, observation, pixels.response.field)
-    plan.backgrounds.append((sampler, sampler.n_proposed))
+    plan.backgrounds.append((sampler, sampler.n_proposed, columns))
 
 
 class ChunkWork:
@@ -366,7 +381,7 @@ class ChunkWork:
         for plan in self.plans:
             digest.update(repr((plan.name, plan.livetime, list(plan.grids))).encode())
             digest.update(plan.expected().tobytes())
-            for sampler, _ in plan.backgrounds:
+            for sampler in [s for s, *_ in plan.backgrounds] + [f["sampler"] for f in plan.free_backgrounds]:
                 digest.update(sampler.fingerprint)
             for term in plan.terms:
                 digest.update(term.source.fingerprint)
@@ -385,7 +400,7 @@ class ChunkWork:
         -------
         list of dict
             "table": expected events per TeV and sr, shape (n_columns, n); "kernels": for each free spectrum,
-            shape (n, n_bins).
+            shape (n, n_bins); "rates": for each free background, shape (n,).
         """
         _, energy, vectors = chunk
         response = self.pixels.response
@@ -396,8 +411,8 @@ class ChunkWork:
         result = []
         for plan in self.plans:
             table = np.zeros((plan.n_columns, len(energy)))
-            for sampler, _ in plan.backgrounds:
-                table += sampler.rate(energy, vectors) * sampler._ontime
+            for sampler, _, columns in plan.backgrounds:
+                table[columns] += sampler.rate(energy, vectors) * sampler.ontime
             kernels = []
             for term in plan.terms:
                 rows, kernel = self._kernel(term.source, energy, vectors, bins, dispersion, corners)
@@ -411,7 +426,8 @@ class ChunkWork:
                 else:
                     index = np.arange(len(energy))[rows]
                     table[np.ix_(term.columns, index)] += (kernel @ term.flux[bins]).T
-            result.append({"table": table, "kernels": kernels})
+            rates = [f["sampler"].rate(energy, vectors) * f["sampler"].ontime for f in plan.free_backgrounds]
+            result.append({"table": table, "kernels": kernels, "rates": rates})
         return result
 
     def _kernel(
@@ -461,8 +477,9 @@ def _portable_pixels(pixels: SkyPixels) -> SkyPixels:
 
 def _portable_plan(plan: LeafPlan) -> LeafPlan:
     """Return a plan without the spectra that are left open, which are compiled functions."""
-    backgrounds = [(sampler.for_rates(), number) for sampler, number in plan.backgrounds]
-    return replace(plan, free=[], backgrounds=backgrounds)
+    backgrounds = [(sampler.for_rates(), number, columns) for sampler, number, columns in plan.backgrounds]
+    rates = [{"sampler": f["sampler"].for_rates()} for f in plan.free_backgrounds]
+    return replace(plan, free=[], backgrounds=backgrounds, free_backgrounds=rates)
 
 
 def _node_matrix(response: EventResponse, bins: slice) -> tuple[slice, Array]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from villard._jax import jnp
 from villard.bayes.grids import ParameterGrid
 from villard.exceptions import DataError
 
-__all__ = ["FixedLeaf", "GridLeaf", "Leaf", "SpectralLeaf", "SpectralTerm"]
+__all__ = ["BackgroundTerm", "FixedLeaf", "GridLeaf", "Leaf", "SpectralLeaf", "SpectralTerm"]
 
 Array = NDArray[np.float64]
 
@@ -176,7 +176,30 @@ class GridLeaf(Leaf):
 
 
 @dataclass
-class SpectralTerm:
+class _Term:
+    """What terms have in common: a spectrum as a pure function, and what it is evaluated on."""
+
+    pure: Any
+    values: Array
+    names: dict[str, int]
+    factors: Array
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All arrays."""
+        own = {k: v for k, v in vars(self).items() if k not in ("pure", "names")}
+        return own | {"arrays": tuple(np.asarray(a) for a in self.pure.arrays)}
+
+    def without_data(self) -> Self:
+        """Return a copy that has the code, but no arrays."""
+        arrays: dict[str, Any] = {
+            f.name: np.zeros(0) for f in fields(self) if f.name not in ("pure", "names")
+        }
+        return replace(self, **arrays)
+
+
+@dataclass
+class SpectralTerm(_Term):
     """A source with free spectral parameters: kernels that become densities once the spectrum is known.
 
     Parameters
@@ -195,12 +218,32 @@ class SpectralTerm:
         Events per unit flux in each bin, shape (n_bins,).
     """
 
-    pure: Any
-    values: Array
-    names: dict[str, int]
-    factors: Array
     kernel: Array
     detected: Array
+
+
+@dataclass
+class BackgroundTerm(_Term):
+    """A background with free parameters: a rate of reconstructed events, times a factor of their energy.
+
+    Parameters
+    ----------
+    pure : `~villard.modeling.models.spectral.pure.PureSpectrum`
+        Factor as a pure function.
+    values, names, factors
+        As for `SpectralTerm`.
+    rate : array
+        Expected events per TeV and sr for a factor of 1, shape (n_events,).
+    energy : array
+        Reconstructed energies (TeV), shape (n_events,).
+    nodes, numbers : array
+        Energies (TeV) in narrow bins, and the expected events in each for a factor of 1, shape (n_bins,).
+    """
+
+    rate: Array
+    energy: Array
+    nodes: Array
+    numbers: Array
 
 
 @dataclass
@@ -209,8 +252,8 @@ class SpectralLeaf(Leaf):
 
     Parameters
     ----------
-    terms : list of `SpectralTerm`
-        Sources with free parameters.
+    terms : list of `SpectralTerm` or `BackgroundTerm`
+        Sources and backgrounds with free parameters.
     edges : array
         Edges of true energy (TeV), shape (n_bins + 1,).
     constant : array
@@ -219,7 +262,7 @@ class SpectralLeaf(Leaf):
         Events of the other sources.
     """
 
-    terms: Sequence[SpectralTerm]
+    terms: Sequence[SpectralTerm | BackgroundTerm]
     edges: Array
     constant: Array
     constant_detected: float = 0.0
@@ -231,23 +274,14 @@ class SpectralLeaf(Leaf):
     @property
     def key(self) -> Any:
         """Code of the spectra and which parameters are free."""
-        return ("spectral", self.order, tuple((t.pure.key, tuple(t.names.items())) for t in self.terms))
+        kinds = tuple((type(t).__name__, t.pure.key, tuple(t.names.items())) for t in self.terms)
+        return ("spectral", self.order, kinds)
 
     @property
     def data(self) -> Any:
         """Kernels and parameters."""
-        terms = [
-            {
-                "values": t.values,
-                "factors": t.factors,
-                "kernel": t.kernel,
-                "detected": t.detected,
-                "arrays": tuple(np.asarray(a) for a in t.pure.arrays),
-            }
-            for t in self.terms
-        ]
         return {
-            "terms": terms,
+            "terms": [t.data for t in self.terms],
             "edges": self.edges,
             "constant": self.constant,
             "constant_detected": np.float64(self.constant_detected),
@@ -262,14 +296,16 @@ class SpectralLeaf(Leaf):
         """Return the densities at the present values."""
         density = np.asarray(self._evaluate({}, self.data, np))
         # Where the present spectrum has nothing, another one may.
-        kernels = sum(np.asarray(t.kernel).max(axis=1) for t in self.terms)
+        kernels = sum(t.rate if isinstance(t, BackgroundTerm) else t.kernel.max(axis=1) for t in self.terms)
         top = np.max(kernels) if np.any(kernels) else 1.0
         return np.where(density > 0, density, kernels / top * max(float(np.max(density)), 1e-300))
 
     def scaled(self, factor: Array) -> SpectralLeaf:
         """Return the leaf with densities multiplied."""
         terms = [
-            SpectralTerm(t.pure, t.values, t.names, t.factors, t.kernel * factor[:, None], t.detected)
+            replace(t, rate=t.rate * factor)
+            if isinstance(t, BackgroundTerm)
+            else replace(t, kernel=t.kernel * factor[:, None])
             for t in self.terms
         ]
         return SpectralLeaf(terms, self.edges, self.constant * factor, self.constant_detected, self.order)
@@ -289,6 +325,12 @@ class SpectralLeaf(Leaf):
                 if name in parameters:
                     values = values.at[position].set(parameters[name] * own["factors"][i])
             arrays = tuple(xp.asarray(a) for a in own["arrays"])
+            if isinstance(term, BackgroundTerm):
+                total = total + own["rate"] * term.pure.evaluate(own["energy"], values, arrays)
+                detected = detected + xp.sum(
+                    own["numbers"] * term.pure.evaluate(own["nodes"], values, arrays)
+                )
+                continue
             flux = bin_flux(term.pure, low, high, values, arrays, self.order)
             flux = xp.broadcast_to(flux, low.shape)
             total = total + own["kernel"] @ flux

@@ -371,7 +371,7 @@ def _check_separate(
 def _without_arrays(leaf: Leaf) -> Leaf:
     from copy import copy
 
-    from villard.bayes.leaves import SpectralLeaf, SpectralTerm
+    from villard.bayes.leaves import SpectralLeaf
 
     nothing = np.zeros(0)
     bare = copy(leaf)
@@ -380,7 +380,7 @@ def _without_arrays(leaf: Leaf) -> Leaf:
     elif isinstance(bare, GridLeaf):
         bare.table = nothing
     elif isinstance(bare, SpectralLeaf):
-        bare.terms = [SpectralTerm(t.pure, nothing, t.names, nothing, nothing, nothing) for t in bare.terms]
+        bare.terms = [t.without_data() for t in bare.terms]
         bare.constant = nothing
     return bare
 

@@ -10,7 +10,12 @@ import astropy.units as u
 import numpy as np
 
 from villard.catalog.core import R95_PER_SIGMA, SourceCatalog, SourceCatalogObject, finite
-from villard.catalog.fermi_shapes import MissingTemplateError, extended_model, template_folders
+from villard.catalog.fermi_shapes import (
+    R68_PER_SIGMA,
+    MissingTemplateError,
+    extended_model,
+    template_folders,
+)
 from villard.catalog.fermi_spectra import spectrum_2fhl, spectrum_3fgl, spectrum_3fhl, spectrum_4fgl
 from villard.catalog.table import Row, open_catalog, table_from_hdu
 from villard.exceptions import DataError, FileFormatError, ModelError
@@ -115,7 +120,15 @@ class SourceCatalogObjectFermi(SourceCatalogObject):
         return light_curve_fermi(start, bounds, self.data[f"Flux{prefix}_History"], errors, sqrt_ts)
 
     def _with_position_errors(self, model: Any) -> Any:
-        """Set errors of the position from the ellipse of 95 % containment, projected on both axes."""
+        """Set errors of the position from the ellipse of 95 % containment, projected on both axes.
+
+        2FHL has the radius of 68 % containment.
+        """
+        if "Pos_err_68" in self.data and finite(self.data["Pos_err_68"]):
+            error = u.Quantity(self.data["Pos_err_68"], "deg") / R68_PER_SIGMA
+            model.lat_0.error = error
+            model.lon_0.error = error / np.cos(model.lat_0.quantity)
+            return model
         columns = ("Conf_95_SemiMajor", "Conf_95_SemiMinor", "Conf_95_PosAng")
         if not all(column in self.data and finite(self.data[column]) for column in columns[:2]):
             return model

@@ -110,22 +110,36 @@ def check_coverage(exposure: Map, geom: WcsGeom, models: Iterable[Any], dataset_
     dataset_name : str
         Name, for messages.
     """
+    frames: dict[str, list[tuple[Any, Any]]] = {}
     for model in models:
         position = getattr(getattr(model, "spatial_model", None), "position", None)
-        if position is None or not geom.to_image().contains(position):
-            continue
+        if position is not None:
+            frames.setdefault(position.frame.name, []).append((model, position))
+    for placed in frames.values():
+        _check_coverage(exposure, geom, placed, dataset_name)
+
+
+def _check_coverage(exposure: Map, geom: WcsGeom, placed: list[tuple[Any, Any]], dataset_name: str) -> None:
+    """Check models at positions that are all of one frame, all at once: coordinates are slow one by one."""
+    from astropy.coordinates import SkyCoord
+
+    lon, lat = np.transpose([(p.spherical.lon.deg, p.spherical.lat.deg) for _, p in placed])
+    sky = SkyCoord(lon, lat, unit="deg", frame=placed[0][1].frame.name)
+    inside, covered = geom.to_image().contains(sky), exposure.geom.to_image().contains(sky)
+    columns, rows = exposure.geom.skydir_to_pix(sky)
+    for i in np.flatnonzero(inside):
+        model, position = placed[i]
         where = f"Dataset {dataset_name!r}: model {model.name!r} at {position.to_string('decimal')} deg"
-        if not exposure.geom.to_image().contains(position):
+        if not covered[i]:
             raise DataError(f"{where}: the exposure, {exposure.geom!r}, doesn't cover this position")
-        if len(model.parameters.free_parameters) and not _exposed(exposure, position):
+        if len(model.parameters.free_parameters) and not _exposed(exposure, columns[i], rows[i]):
             raise DataError(
                 f"{where}: it has free parameters, but the exposure is 0 at all energies at this position"
             )
 
 
-def _exposed(exposure: Map, position: Any) -> bool:
-    """Whether the exposure is above 0 in the pixels around a position."""
-    x, y = exposure.geom.skydir_to_pix(position)
+def _exposed(exposure: Map, x: float, y: float) -> bool:
+    """Whether the exposure is above 0 in the pixels around a position in pixels."""
     column, row = int(np.round(x)), int(np.round(y))
     near = exposure.data[..., max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
     return bool(np.any(near > 0))

@@ -101,9 +101,7 @@ def batch_solver(kernels: Kernels) -> Any:
                 def terms(theta: Any, far: Any) -> Any:
                     return kernels.terms(theta, own, far)
 
-                result = minimize(
-                    terms, theta, lower, upper, active, tol, max_iter, longest=data["longest"]
-                )
+                result = minimize(terms, theta, lower, upper, active, tol, max_iter, longest=data["longest"])
                 return pack_solution(result)
 
             return jax.vmap(single)(theta, active, changes)

@@ -169,6 +169,13 @@ class Likelihood:
         """Turn scaled parameters into values in their own units; shape (..., n_free)."""
         return np.asarray(theta, dtype=float) * self._factor
 
+    def set_values(self, theta: Any) -> None:
+        """Give scaled values, shape (n_free,), to the parameters."""
+        for parameter, value in zip(self.parameters, self.to_values(theta), strict=True):
+            # Scaling may carry a value past its limit by a rounding error.
+            low, high = parameter.bounds
+            parameter.value = min(max(float(value), low), high)
+
     def matrix_to_values(self, matrix: Any) -> Array:
         """Turn a covariance of scaled parameters into one in their own units."""
         return np.asarray(matrix) * np.outer(self._factor, self._factor)
@@ -444,8 +451,7 @@ class Likelihood:
         """
         before = [p.value for p in self.parameters]
         try:
-            for parameter, value in zip(self.parameters, self.to_values(theta), strict=True):
-                parameter.value = value
+            self.set_values(theta)
             if not self.binding.is_outgrown:
                 return False
             self.binding = bind_models(self._measurements, self.binding.models)

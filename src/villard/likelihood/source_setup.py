@@ -320,10 +320,11 @@ def _choose_cutout(
 
 def _in_pixels(geom: Any, radius: float, x: float, y: float) -> tuple[int, int]:
     """Return how many pixels, at least, a radius (deg) reaches along columns and rows."""
-    here = geom.pix_to_skydir(x, y)
+    sky = geom.pix_to_skydir(x + np.array([0.0, 0.5, 0.0]), y + np.array([0.0, 0.0, 0.5])).spherical
+    here, *beside = unit_vector(sky.lon.deg, sky.lat.deg)
     result = []
-    for dx, dy, n in ((0.5, 0.0, geom.npix[0]), (0.0, 0.5, geom.npix[1])):
-        size = 2 * float(here.separation(geom.pix_to_skydir(x + dx, y + dy)).deg)
+    for there, n in zip(beside, geom.npix, strict=True):
+        size = 4 * float(np.degrees(np.arcsin(0.5 * np.linalg.norm(there - here))))
         # Towards the edge of a projection pixels may not exist.
         result.append(n if not size > 0 else int(min(np.ceil(radius / size) + 1, 4 * n)))
     return result[0], result[1]

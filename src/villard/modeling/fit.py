@@ -87,7 +87,7 @@ class Fit:
         outcome, trace = self._minimize(likelihood, models)
         covariance = None
         if self._is_kept(outcome):
-            _set_values(likelihood, outcome.theta)
+            likelihood.set_values(outcome.theta)
             covariance = covariance_at(likelihood, outcome.theta, models)
             _apply_covariance(likelihood, models, covariance)
         return FitResult(self._result(likelihood, models, outcome, trace), covariance)
@@ -100,7 +100,7 @@ class Fit:
         likelihood, models = _bind(_as_list(datasets))
         outcome, trace = self._minimize(likelihood, models)
         if self._is_kept(outcome):
-            _set_values(likelihood, outcome.theta)
+            likelihood.set_values(outcome.theta)
         return self._result(likelihood, models, outcome, trace)
 
     def covariance(self, datasets: Any, optimize_result: OptimizeResult | None = None) -> CovarianceResult:
@@ -379,13 +379,6 @@ def _bind_scan(datasets: Any, parameters: list[Parameter | str]) -> tuple[Any, M
             p.frozen = state
     likelihood.check_free()
     return likelihood, models, own
-
-
-def _set_values(likelihood: Any, theta: Array) -> None:
-    for parameter, value in zip(likelihood.parameters, likelihood.to_values(theta), strict=True):
-        # Scaling may carry a value past its limit by a rounding error.
-        low, high = parameter.bounds
-        parameter.value = min(max(value, low), high)
 
 
 def _apply_covariance(likelihood: Any, models: Models, result: CovarianceResult) -> None:

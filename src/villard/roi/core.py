@@ -209,7 +209,12 @@ class ROI(
         """
         # Made once: it checks that the exposure covers all sources.
         measurements = [dataset.measurement() for dataset in self.datasets]
-        for source in self.sources if names is None else [self[name] for name in names]:
+        sources = self.sources if names is None else [self[name] for name in names]
+        for measurement in measurements:
+            if hasattr(measurement, "keep_sources"):
+                seen = [s.model for s in sources if s.model.contributes_to(measurement.name)]
+                measurement.keep_sources(seen)
+        for source in sources:
             source.results["npred"], source.results["npred_wt"] = self._npred(source, measurements)
 
     def _npred(self, source: Source, measurements: list[Any] | None = None) -> tuple[float, float]:

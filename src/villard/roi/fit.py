@@ -392,11 +392,7 @@ def _apply(likelihood: Any, best: _Attempt, covar: bool) -> None:
     """Give values, errors and correlations to the parameters; those of frozen ones stay."""
     from villard.modeling.covariance import Covariance
 
-    values = likelihood.to_values(best.outcome.theta)
-    for parameter, value in zip(likelihood.parameters, values, strict=True):
-        # Scaling may carry a value past its limit by a rounding error.
-        low, high = parameter.bounds
-        parameter.value = min(max(value, low), high)
+    likelihood.set_values(best.outcome.theta)
     if covar:
         matrix = likelihood.matrix_to_values(best.assessment.covariance)
         Covariance(likelihood.parameters, matrix).apply()

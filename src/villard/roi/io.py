@@ -312,7 +312,8 @@ def _tables_in_files(roi: Any, xml: Path, overwrite: bool) -> Iterator[list[Path
         spectral = getattr(model, "spectral_model", None)
         parts = [spectral, *(getattr(spectral, name, None) for name in ("model1", "model2"))]
         for part in parts:
-            if isinstance(getattr(part, "meta", None), dict) and not part.meta.get("filename"):
+            meta = getattr(part, "meta", None)
+            if isinstance(meta, dict) and not meta.get("filename"):
                 safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in model.name)
                 found.append((part, xml.with_name(f"{stem}_{safe}.txt")))
     try:

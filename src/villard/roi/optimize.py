@@ -235,8 +235,4 @@ class _Steps:
 
     def keep(self) -> None:
         """Give the values to the models."""
-        for parameter, value in zip(
-            self.likelihood.parameters, self.likelihood.to_values(self.theta), strict=True
-        ):
-            low, high = parameter.bounds
-            parameter.value = min(max(value, low), high)
+        self.likelihood.set_values(self.theta)

@@ -69,7 +69,8 @@ def _checked(section: str, key: str, value: Any) -> Any:
         if isinstance(value, float) and np.isnan(value):
             raise ConfigError(f"{section}: {key}: expected a number, found nan")
         # `Field` changes nothing; without other metadata there would be nothing to annotate with.
-        read = TypeAdapter(Annotated[field.annotation, *field.metadata, Field()]).validate_python(value)
+        kind: Any = Annotated[field.annotation, *field.metadata, Field()]
+        read = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise ConfigError(f"{section}: {key}: {error.errors()[0]['msg']}, found {value!r}") from None
     return read if isinstance(value, str) else value

@@ -361,7 +361,5 @@ def _refit(roi: Any, what: str) -> float:
     solution = likelihood.minimize()
     if not solution.success:
         raise FitError(f"curvature: the fit of {what} failed: {solution.status.message}")
-    for parameter, value in zip(likelihood.parameters, likelihood.to_values(solution.theta), strict=True):
-        low, high = parameter.bounds
-        parameter.value = min(max(value, low), high)
+    likelihood.set_values(solution.theta)
     return -0.5 * solution.value

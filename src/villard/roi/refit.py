@@ -220,9 +220,8 @@ class Refit:
     def apply(self) -> None:
         """Give the fitted values, and errors where they are known, to the parameters."""
         errors = self.errors()
-        for p, value in zip(self.likelihood.parameters, self.likelihood.to_values(self.theta), strict=True):
-            low, high = p.bounds
-            p.value = min(max(float(value), low), high)
+        self.likelihood.set_values(self.theta)
+        for p in self.likelihood.parameters:
             if np.isfinite(errors[id(p)]):
                 p.error = errors[id(p)]
 

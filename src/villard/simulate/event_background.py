@@ -59,7 +59,7 @@ class BackgroundSampler:
         self._lon = 0.5 * field.width[0] * np.linspace(-1, 1, self._npix[0] + 1)
         top = np.sin(np.radians(0.5 * field.width[1]))
         self._sin_lat = top * np.linspace(-1, 1, self._npix[1] + 1)
-        self._ontime = float(observation.ontime.to_value("s"))
+        self.ontime = float(observation.ontime.to_value("s"))
         self._tabulate()
 
     def _tabulate(self) -> None:
@@ -69,7 +69,7 @@ class BackgroundSampler:
         solid_angle = np.radians(np.diff(self._lon)[0]) * np.diff(self._sin_lat)[0]
         planes = self.rate(self._energy[:, None], vectors) * solid_angle
         self._planes = np.cumsum(planes, axis=1)
-        self.density = EnergyDensity(self._energy, self._planes[:, -1] * self._ontime)
+        self.density = EnergyDensity(self._energy, self._planes[:, -1] * self.ontime)
 
     @property
     def n_proposed(self) -> float:

@@ -141,7 +141,7 @@ def _scaled_covariance(model: SpectralModel) -> tuple[Array, Array]:
 
 
 def linear_errors(
-    model: SpectralModel, kind: str, energies: tuple[Array, ...], known: Array | None = None
+    model: SpectralModel, kind: str, energies: tuple[Array, ...], known: NDArray[np.bool_] | None = None
 ) -> Array:
     """Return value and (twice) its standard error, by first-order propagation; shape (3, ...).
 
