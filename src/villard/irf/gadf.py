@@ -2,7 +2,8 @@
 
 Each is a table of one row, with the columns ``…_LO`` and ``…_HI`` of each axis and one or more of values.
 The dimensions of values are in the order of the axes' columns (in FITS, which counts them in reverse);
-where a file has them in the reverse order, the lengths tell.
+where a file has them in the reverse order, the lengths tell. Background with the columns DETX, DETY, ENERG
+and equal numbers of both coordinates is ambiguous: its array has the order ENERG, DETX, DETY.
 
 Format: https://gamma-astro-data-formats.readthedocs.io, v0.3, section "IRFs".
 """
@@ -155,7 +156,12 @@ def read_values(
     if values.ndim == 1 and values.size == np.prod(in_file):
         values = values.reshape(in_file[::-1])
     if list(values.shape) == in_file[::-1]:
-        values = values.transpose(np.argsort(order[::-1]))
+        in_array = order[::-1]
+        if [axes[i].name for i in order] == ["fov_lon", "fov_lat", "energy"] and in_file[0] == in_file[1]:
+            # Files of this kind, such as those of H.E.S.S., have latitude as the last dimension of the array,
+            # whatever the order of their columns: so say the events, and so does Gammapy read them.
+            in_array = [in_array[0], in_array[2], in_array[1]]
+        values = values.transpose(np.argsort(in_array))
     elif list(values.shape) == in_file:
         values = values.transpose(np.argsort(order))
     else:
