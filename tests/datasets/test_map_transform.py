@@ -31,6 +31,7 @@ from villard.datasets import Datasets, MapDataset, SpectrumDataset, SpectrumData
 from villard.exceptions import DataError
 from villard.irf import EDispMap, PSFKernel, PSFMap
 from villard.maps import MapAxis, RegionGeom, WcsGeom
+from villard.modeling.models import FoVBackgroundModel
 
 CENTER = SkyCoord(0, 0, unit="deg", frame="galactic")
 COARSE = IMAGE.to_binsz(0.5)
@@ -331,3 +332,25 @@ def test_kernels_as_responses() -> None:
         toy.downsample(2)
     with pytest.raises(DataError, match="expected a map as psf of 'toy', found PSFKernel"):
         toy.stack(toy.copy(name="other"))
+
+
+def test_stacked_backgrounds_are_the_scaled_ones():
+    """What was scaled to each run stays scaled in their sum, in every way to stack."""
+    first, second = run(0), run(1)
+    raw = [d.background.data.copy() for d in (first, second)]
+    for d, norm in ((first, 2.0), (second, 3.0)):
+        model = FoVBackgroundModel(dataset_name=d.name)
+        model.spectral_model.norm.value = norm
+        d.models = [model, *([point()] if d is first else [])]
+    expected = 2 * raw[0] + 3 * raw[1]
+    np.testing.assert_allclose(Datasets([first, second]).stack_reduce().background.data, expected)
+    table = Datasets([first, second]).info_table(cumulative=True)
+    np.testing.assert_allclose(table["background"], [2 * raw[0].sum(), expected.sum()])
+    np.testing.assert_array_equal(first.background.data, raw[0])
+    # Its own model isn't applied to the sum.
+    first.stack(second)
+    np.testing.assert_allclose(first.background.data, expected)
+    np.testing.assert_allclose(first.npred_background().data, expected)
+    assert first.background_model is None
+    assert len(first.models) == 1
+    np.testing.assert_array_equal(second.background.data, raw[1])

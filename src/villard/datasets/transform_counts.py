@@ -134,12 +134,16 @@ class CountsTransforms:
     def to_masked(self: Any, name: str | None = None) -> Any:
         """Return the dataset with everything outside `mask_safe` set to zero, as `stack` needs it.
 
+        Its background is the one that the background model predicts, if there is one.
+
         Parameters
         ----------
         name : str, optional
             Name of the new dataset; random by default.
         """
         new = self.copy(name=name)
+        if _has_scaled_background(self):
+            new.background = self.npred_background()
         new._apply_mask_safe()
         return new
 
@@ -161,7 +165,9 @@ class CountsTransforms:
         in which a bin is safe. Energy dispersion and PSF are averaged with the exposures as weights, and
         a dataset contributes to the energy dispersion only within its `mask_safe`. So the predicted
         counts of the stack are the sum of those of the datasets within their masks: of a spectrum
-        exactly, of a cube as far as its responses don't vary within the PSF. Models stay as they are.
+        exactly, of a cube as far as its responses don't vary within the PSF. Backgrounds are those that
+        background models predict, as `~villard.makers.FoVBackgroundMaker` has scaled them; one of this
+        dataset has done its part then and is taken out of `models`. Others stay as they are.
 
         Parameters
         ----------
@@ -185,6 +191,7 @@ class CountsTransforms:
         if self.mask_fit is not None or other.mask_fit is not None:
             selected = self._as_map(self._mask_array())
             selected.stack(other._as_map(other._mask_array()))
+        _scale_background(self)
         self._apply_mask_safe()
         self._stack_maps(other)
         self._stack_response(other)
@@ -219,6 +226,17 @@ class CountsTransforms:
             from astropy.table import vstack
 
             self.meta_table = vstack(tables, metadata_conflicts="silent")
+
+
+def _has_scaled_background(dataset: Any) -> bool:
+    return dataset.background_model is not None and dataset._background_array() is not None
+
+
+def _scale_background(dataset: Any) -> None:
+    """Put what the background model does into the background, and take the model away."""
+    if _has_scaled_background(dataset):
+        model, dataset.background = dataset.background_model, dataset.npred_background()
+        dataset.models = [item for item in dataset.models if item is not model]
 
 
 def check_stackable(first: Any, second: Any) -> None:
