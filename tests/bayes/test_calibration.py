@@ -48,3 +48,5 @@ def test_ranks_among_equal_values_and_bad_number() -> None:
     assert np.mean(ranks) == pytest.approx(0.75, abs=0.03)
     with pytest.raises(ParameterError, match="expected a positive number"):
         simulation_based_calibration(simulate, 0)
+    with pytest.raises(ParameterError, match="must return true values by name and a posterior"):
+        simulation_based_calibration(lambda rng: rng.random(), 1)  # type: ignore[arg-type, return-value]

@@ -93,6 +93,13 @@ def test_mistakes_are_told(config: Path) -> None:
     done = runner.invoke(app, ["bayes", str(config)])
     assert done.exit_code == 2
     assert "unknown key 'gridz'" in done.output
+    # Before anything is computed or written.
+    for right, wrong in (("importance", "importanc"), ("n_samples", "n_samplez"), ("2000", "-1")):
+        config.write_text(CONFIG.replace(right, wrong))
+        done = runner.invoke(app, ["bayes", str(config)])
+        assert done.exit_code == 2
+        assert wrong in done.output
+        assert not (config.parent / "result").exists()
     config.write_text(CONFIG.replace("other: other", "other: nothing"))
     done = runner.invoke(app, ["bayes", str(config)])
     assert done.exit_code == 2

@@ -384,6 +384,36 @@ def test_components_that_can_t_be_used(observation: Observation, events: Any) ->
         EventMixture([events], [observation] * 2, {"CCR": background})
 
 
+def test_settings_that_can_t_be_used(
+    observation: Observation, components: dict[str, Any], events: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    dark = make_source("gauss", "dark", sigma=0.3 * u.deg)
+    dark.parameters["amplitude"].value = 0
+    dark.parameters["index"].prior = UniformPrior(min=1, max=3)
+    background = {"CCR": IRFBackground()}
+    wrong: list[tuple[Any, Any, dict[str, Any], Any, str]] = [
+        (events.table, components, {}, DataError, "expected an EventList or several, found Table"),
+        (events, list(background.values()), {}, ModelError, "expected components by name"),
+        (events, {"dark": dark, **background}, {}, ModelError, "'dark' has a rate of zero"),
+        (events, components, {"grids": {"index": [1, 2]}}, ParameterError, "expected a ParameterGrid"),
+        (events, components, {"alpha": "flat"}, ParameterError, "positive concentrations"),
+        (events, components, {"total": 100}, ParameterError, "expected for total a prior"),
+        (events, components, {"containment": "all"}, DataError, "expected a containment between"),
+        (events, components, {"dex": 1 * u.deg}, DataError, "expected a positive dex"),
+        (events, components, {"bin_size": 1e-5 * u.deg}, DataError, "bin_size of 1e-05 deg makes"),
+        (events, components, {"folder": tmp_path / "file"}, DataError, "expected a folder, found a file"),
+    ]
+    for list_, tree, settings, error, message in wrong:
+        with pytest.raises(error, match=message):
+            EventMixture(list_, observation, tree, **settings)
+    for bounds, bins in ((("a", "b"), 3), ((1, 3), 2.5), ((1 * u.TeV, 2), 3), ((1, 2, 3), 3)):
+        with pytest.raises(ParameterError, match="expected two bounds in one unit"):
+            ParameterGrid(bounds=bounds, bins=bins)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="expected center and limits in one unit"):
+        ParameterGrid.from_number_of_events(1 * u.TeV, 100, limits=(1 * u.m, 2 * u.m))
+
+
 def test_truncation_event_by_event(observation: Observation) -> None:
     """What bounds cut away of each event, against sums over finer energies of the tables themselves."""
     source = make_source("gauss", "wide", sigma=4 * u.deg)

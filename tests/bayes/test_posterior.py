@@ -116,6 +116,17 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("corner") is None, reason="corner isn't installed")
+def test_questions_that_can_t_be_answered() -> None:
+    posterior = Posterior(["x"], np.random.default_rng(0).normal(size=(50, 1)))
+    with pytest.raises(ParameterError, match="probabilities between 0 and 1"):
+        posterior.quantile("x", [0.5, 2])
+    with pytest.raises(ParameterError, match="positive number of samples"):
+        posterior.equal_weight_samples(0)
+    pytest.importorskip("corner")
+    with pytest.raises(ParameterError, match="x isn't positive"):
+        posterior.plot_corner(log_axes=["x"])
+
+
 def test_corner_plot_with_truths_and_log_axes() -> None:
     posterior = weighted_gamma(3000)
     figure = posterior.plot_corner(truths={"x": 3.0})

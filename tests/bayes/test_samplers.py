@@ -10,7 +10,8 @@ from scipy.special import logsumexp
 
 from villard.bayes import GridLeaf, Mixture, ParameterGrid, Posterior, sample
 from villard.bayes.samplers import SAMPLERS
-from villard.exceptions import CheckpointError, FitSetupError, ParameterError
+from villard.exceptions import CheckpointError, FitError, FitSetupError, ParameterError
+from villard.modeling.prior import UniformPrior
 
 PACKAGES = {"nuts": "blackjax", "nss": "blackjax", "importance": "numpy"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -155,6 +156,61 @@ def test_a_checkpoint_of_another_problem(mixture: Mixture, tmp_path: Path) -> No
         mixture.sample("importance", checkpoint=tmp_path)
 
 
+def test_seeds_belong_to_a_checkpoint(mixture: Mixture, tmp_path: Path) -> None:
+    folder, options = tmp_path / "run", OPTIONS["importance"]
+    first = mixture.sample("importance", random_state=np.int64(3), checkpoint=folder, **options)
+    same = mixture.sample("importance", random_state=3, checkpoint=folder, **options)
+    np.testing.assert_array_equal(first.samples, same.samples)
+    with pytest.raises(CheckpointError, match="another random_state"):
+        mixture.sample("importance", random_state=np.int64(4), checkpoint=folder, **options)
+    drawn = tmp_path / "drawn"
+    for _ in range(2):
+        rng = np.random.default_rng(5)
+        mixture.sample("importance", random_state=rng, checkpoint=drawn, **options)
+    other = np.random.default_rng(6)
+    with pytest.raises(CheckpointError, match="another random_state"):
+        mixture.sample("importance", random_state=other, checkpoint=drawn, **options)
+
+
+def test_code_belongs_to_a_problem() -> None:
+    """Models that differ in nothing but their formula are different problems."""
+    from villard.bayes import DatasetsPosterior
+    from villard.data import demo_path
+    from villard.datasets import Datasets
+    from villard.modeling.models import PowerLawSpectralModel, SkyModel
+
+    class Shifted(PowerLawSpectralModel):
+        @staticmethod
+        def evaluate(energy: Any, index: Any, amplitude: Any, reference: Any) -> Any:
+            return amplitude * ((energy + 1) / reference) ** -index
+
+    def make(kind: Any) -> str:
+        datasets = Datasets.read(demo_path("datasets.yaml"))
+        datasets.models = [SkyModel(kind(), name="source")]
+        for parameter in datasets.models.parameters.free_parameters:
+            parameter.prior = UniformPrior(min=0, max=3)
+        return DatasetsPosterior(datasets).fingerprint
+
+    assert make(PowerLawSpectralModel) == make(PowerLawSpectralModel)
+    assert make(Shifted) != make(PowerLawSpectralModel)
+
+
+def test_a_failed_start_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    table = np.array([np.zeros(5), np.ones(5)])
+    grid = ParameterGrid([1.0, 2.0], scale="lin")
+
+    def make(low: float) -> Mixture:
+        leaf = GridLeaf(table, {"m": grid})
+        return Mixture({"a": leaf}, priors={"m": UniformPrior(min=low, max=low + 1)})
+
+    with pytest.raises(FitError, match="the prior excludes the data"):
+        make(0.5).sample("importance", random_state=1, checkpoint=tmp_path, **OPTIONS["importance"])
+    with pytest.raises(FitSetupError, match="expected as random_state"):
+        make(1.5).sample("importance", random_state="one", checkpoint=tmp_path, **OPTIONS["importance"])
+    assert not list(tmp_path.iterdir())
+    make(1.5).sample("importance", random_state=1, checkpoint=tmp_path, **OPTIONS["importance"])
+
+
 def test_a_damaged_checkpoint(mixture: Mixture, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     mixture.sample("importance", random_state=1, checkpoint=folder, **OPTIONS["importance"])
@@ -208,6 +264,38 @@ def test_points_of_ultranest_outlive_a_kill(
     assert set(lines[:-1]) <= set(path.read_text().splitlines())
 
 
+@pytest.mark.parametrize(
+    ("sampler", "option", "value"),
+    [
+        ("dynesty", "nlive", -3),
+        ("dynesty", "nlive", 2),
+        ("dynesty", "nlive", "many"),
+        ("dynesty", "dlogz", 0),
+        ("dynesty", "dlogz", np.nan),
+        ("dynesty", "sample", "random"),
+        ("dynesty", "bound", "box"),
+        ("nautilus", "nlive", 0),
+        ("nautilus", "discard_exploration", "no"),
+        ("ultranest", "max_ncalls", -1),
+        ("nss", "num_delete", 500),
+        ("nuts", "target_accept", 1.5),
+        ("emcee", "walkers", 3),
+        ("emcee", "batch", 0),
+        ("importance", "n_samples", 2.5),
+        ("importance", "n_samples", True),
+    ],
+)
+def test_values_of_options(mixture: Mixture, sampler: str, option: str, value: Any) -> None:
+    if sampler not in INSTALLED:
+        pytest.skip(f"{sampler} isn't installed")
+    with pytest.raises(FitSetupError, match=f"'{sampler}'.*{option}"):
+        mixture.sample(sampler, random_state=1, **{option: value})
+
+
+def test_whole_numbers_in_powers_of_ten(mixture: Mixture) -> None:
+    assert len(mixture.sample("importance", random_state=1, n_samples=1e3, n_adapt=5e2)) == 1000
+
+
 def test_bad_requests(mixture: Mixture) -> None:
     with pytest.raises(FitSetupError, match=r"no sampler 'dynest'\. Did you mean 'dynesty'"):
         mixture.sample("dynest")
@@ -225,7 +313,7 @@ def test_posterior_of_datasets_is_that_of_the_fit() -> None:
     from villard.data import demo_path
     from villard.datasets import Datasets
     from villard.modeling import Fit
-    from villard.modeling.prior import GaussianPrior, UniformPrior
+    from villard.modeling.prior import GaussianPrior
 
     datasets = Datasets.read(demo_path("datasets.yaml"), demo_path("models.yaml"))
     free = datasets.models.parameters.free_parameters

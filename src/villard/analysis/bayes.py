@@ -151,23 +151,27 @@ def run_bayes(
     CheckpointError
         If the folder holds another inference.
     """
+    from villard.bayes.samplers import check_options
+
     folder = make_path(config.output.folder) if folder is None else folder
+    # Before the work, so that nobody waits for a mistake.
+    check_options(config.sampler.name, config.sampler.options)
     is_new = _prepare(config, folder, overwrite or config.output.overwrite)
     report("Reading responses and models")
     try:
         mixture = _mixture(config, folder, report)
+        report(f"Sampling with {config.sampler.name}")
+        posterior = mixture.sample(
+            config.sampler.name,
+            random_state=config.random_state,
+            checkpoint=folder / "run",
+            **config.sampler.options,
+        )
     except VillardError:
         # A mistake in the configuration shouldn't stand in the way of the corrected one.
-        if is_new:
+        if is_new and not any((folder / "run").glob("*")):
             _clear(folder)
         raise
-    report(f"Sampling with {config.sampler.name}")
-    posterior = mixture.sample(
-        config.sampler.name,
-        random_state=config.random_state,
-        checkpoint=folder / "run",
-        **config.sampler.options,
-    )
     report("Writing results")
     return mixture, posterior, _write(mixture, posterior, config, folder)
 

@@ -112,7 +112,13 @@ class _Trial:
 
     def __call__(self, seed: int) -> tuple[list[str], list[float], list[float]]:
         rng = np.random.default_rng(seed)
-        truths, problem = self.simulate(rng)
+        result = self.simulate(rng)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Mapping)):
+            raise ParameterError(
+                "simulation_based_calibration: simulate must return true values by name and a posterior, "
+                f"found {result!r}"
+            )
+        truths, problem = result
         posterior = problem.sample(self.sampler, random_state=int(rng.integers(2**31)), **self.options)
         names = list(truths)
         ranks = [rank_of(posterior, name, truths[name], rng) for name in names]

@@ -30,7 +30,10 @@ def check_alpha(alpha: Any, n: int, where: str) -> Array:
     ParameterError
         If they aren't positive numbers, or of another number.
     """
-    values = np.asarray(alpha, dtype=float)
+    try:
+        values = np.asarray(alpha, dtype=float)
+    except (TypeError, ValueError):
+        values = np.full(n + 1, np.nan)
     if values.ndim == 0:
         values = np.full(n, float(values))
     if values.shape != (n,) or not np.all((values > 0) & np.isfinite(values)):

@@ -135,6 +135,11 @@ class EventMixture(Mixture):
         name: str = "EventMixture",
     ) -> None:
         observations, lists = _pairs(events, observation, name)
+        if not isinstance(components, Mapping):
+            raise ModelError(
+                f"{name}: expected components by name, as {{'source': model, 'bkg': IRFBackground()}}, "
+                f"found {type(components).__name__}"
+            )
         self.components = dict(components)
         tree = MixtureTree(components, alpha)
         models = {key: _models(leaf, key) for key, leaf in tree.leaves.items()}
@@ -165,6 +170,8 @@ class EventMixture(Mixture):
         show: bool | None,
     ) -> None:
         """Compute the densities of events."""
+        if folder is not None and os.path.isfile(folder):
+            raise DataError(f"{name}: expected a folder, found a file: {os.fspath(folder)}")
         self.n_outside, self._lists = 0, list(lists)
         observed = []
         ids = [str(own.obs_id) for own in self._observations]
@@ -358,6 +365,7 @@ def _or(value: float, other: float) -> float:
 
 
 def _pairs(events: Any, observation: Any, name: str) -> tuple[list[Any], list[Any]]:
+    from villard.data import EventList
     from villard.data.observation import Observation
 
     lists = list(events) if isinstance(events, list | tuple) else [events]
@@ -365,6 +373,9 @@ def _pairs(events: Any, observation: Any, name: str) -> tuple[list[Any], list[An
     for each in observations:
         if not isinstance(each, Observation):
             raise DataError(f"{name}: expected an Observation or several, found {type(each).__name__}")
+    for each in lists:
+        if not isinstance(each, EventList):
+            raise DataError(f"{name}: expected an EventList or several, found {type(each).__name__}")
     if len(lists) != len(observations) or not lists:
         raise DataError(
             f"{name}: expected as many event lists as observations, found {len(lists)} and "
@@ -423,6 +434,8 @@ def _in_units(
             raise ParameterError(
                 f"{name}: a grid of {key!r}, which is no free parameter with a prior: {list(known)}"
             )
+        if not isinstance(grid, ParameterGrid):
+            raise ParameterError(f"{name}: {key}: expected a ParameterGrid, found {type(grid).__name__}")
         result[key] = grid.in_unit(known[key].unit, key)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from villard.bayes.grids import ParameterGrid
 from villard.bayes.images import FoldedSource, SkyPixels, fold_maps, fold_point, morphology
+from villard.bayes.portable import portable_pixels, portable_plan
 from villard.bayes.response import EventResponse
 from villard.exceptions import ModelError
 from villard.likelihood.predict import bin_flux
@@ -143,9 +144,16 @@ def plan_leaf(
         _plan_grid(plan, models, pixels, observation, free)
     else:
         _plan_free(plan, models, pixels, observation, free)
-    if not plan.free and not plan.free_backgrounds and not np.all(plan.expected() > 0):
+    # What is left open may have nothing at the present values, and something at others.
+    is_open = (plan.free or plan.free_backgrounds) and not _has_norm_of_zero(models)
+    if not is_open and not np.all(plan.expected() > 0):
         _raise_nothing(plan, pixels)
     return plan
+
+
+def _has_norm_of_zero(models: Sequence[Any]) -> bool:
+    spectra = [m.spectral_model for m in models if m.spectral_model is not None]
+    return len(models) == 1 and any(p.is_norm and p.value == 0 for s in spectra for p in s.parameters)
 
 
 def _raise_nothing(plan: LeafPlan, pixels: SkyPixels) -> None:
@@ -368,7 +376,7 @@ class ChunkWork:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what workers in other processes need: tables and images, but no models and files."""
-        return {"pixels": _portable_pixels(self.pixels), "plans": [_portable_plan(p) for p in self.plans]}
+        return {"pixels": portable_pixels(self.pixels), "plans": [portable_plan(p) for p in self.plans]}
 
     @property
     def fingerprint(self) -> str:
@@ -461,25 +469,6 @@ class ChunkWork:
             cut = float(np.radians(response.psf_radius[nodes.start + k].max()))
             density[angle > cut, k] = 0.0
         return near, (density @ matrix) * response.energy_density(energy[near], np.array(offset), bins)
-
-
-def _portable_pixels(pixels: SkyPixels) -> SkyPixels:
-    """Return pixels to interpolate in, with the tables that are needed to do so only."""
-    response = pixels.response
-    kept = ("edges", "energy", "nodes", "field", "bounds", "livetime")
-    tables = ("edisp_offsets", "_migra_edges", "_fine_edges", "edisp_table", "psf_radius")
-    slim = object.__new__(EventResponse)
-    slim.__dict__.update({name: getattr(response, name) for name in kept + tables})
-    result = object.__new__(SkyPixels)
-    result.__dict__.update({"response": slim, "npix": pixels.npix, "step": pixels.step})
-    return result
-
-
-def _portable_plan(plan: LeafPlan) -> LeafPlan:
-    """Return a plan without the spectra that are left open, which are compiled functions."""
-    backgrounds = [(sampler.for_rates(), number, columns) for sampler, number, columns in plan.backgrounds]
-    rates = [{"sampler": f["sampler"].for_rates()} for f in plan.free_backgrounds]
-    return replace(plan, free=[], backgrounds=backgrounds, free_backgrounds=rates)
 
 
 def _node_matrix(response: EventResponse, bins: slice) -> tuple[slice, Array]:

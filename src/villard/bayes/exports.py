@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from villard.exceptions import ParameterError
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def plot_corner(
     columns = [posterior._column(name) for name in names]
     for name in (*(truths or {}), *(log_axes or ())):
         posterior._column(name)
+    for name in log_axes or ():
+        if np.min(posterior[name]) <= 0:
+            raise ParameterError(f"plot_corner: {name} isn't positive: it can't have a logarithmic axis")
     samples, weights = _thinned(posterior)
     data = samples[:, columns]
     scales = ["log" if _is_log(posterior, name, log_axes) else "linear" for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import astropy.units as u
@@ -107,9 +108,14 @@ class ParameterGrid:
         array([ 0.5, 10. ])
         """
         unit = getattr(center, "unit", None)
-        middle, low, high = (
-            float(x.to_value(unit)) if isinstance(x, u.Quantity) else float(x) for x in (center, *limits)
-        )
+        try:
+            middle, low, high = (
+                float(x.to_value(unit)) if isinstance(x, u.Quantity) else float(x) for x in (center, *limits)
+            )
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"ParameterGrid: expected center and limits in one unit, found {center!r}, {limits!r}"
+            ) from error
         if not (middle > 0 and n_events > 0):
             raise ParameterError(
                 f"ParameterGrid: expected a positive center and number of events, found {center}, {n_events}"
@@ -156,14 +162,22 @@ class ParameterGrid:
 
 
 def _spaced(bounds: Any, bins: int, scale: str) -> Any:
-    if isinstance(bounds, u.Quantity) or all(isinstance(b, u.Quantity) for b in bounds):
-        both = u.Quantity(bounds)
-        return _spaced(both.value, bins, scale) * both.unit
-    low, high = (float(b) for b in bounds)
+    unit: Any = 1
+    try:
+        if isinstance(bounds, u.Quantity) or all(isinstance(b, u.Quantity) for b in bounds):
+            both = u.Quantity(bounds)
+            bounds, unit = both.value, both.unit
+        low, high = (float(b) for b in bounds)
+        bins = operator.index(bins)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"ParameterGrid: expected two bounds in one unit and a whole number of bins, found {bounds!r}, "
+            f"{bins!r}"
+        ) from error
     good = math.isfinite(low) and math.isfinite(high) and low < high and (scale == "lin" or low > 0)
     if not good or bins < 2:
         raise ParameterError(
             f"ParameterGrid: the bounds [{low:g}, {high:g}] with {bins} values leave no grid on the scale "
             f"{scale!r}"
         )
-    return np.geomspace(low, high, bins) if scale == "log10" else np.linspace(low, high, bins)
+    return (np.geomspace(low, high, bins) if scale == "log10" else np.linspace(low, high, bins)) * unit

@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.bayes.response import EventResponse, containment_radii, hat_weights
-from villard.exceptions import ModelError
+from villard.exceptions import DataError, ModelError
 
 __all__ = ["FoldedSource", "SkyPixels", "fold_maps", "fold_point", "morphology"]
 
 Array = NDArray[np.float64]
 
+#: Pixels that fit into memory, with some 20 nodes of energy.
+_MAX_PIXELS = 10_000_000
 #: Points per pixel and direction at which the point spread function, and the field of view, are sampled.
 _SAMPLES = 5
 #: Rings and points of a ring around a point source, to tell how much of it is in the field of view.
@@ -80,6 +82,11 @@ class SkyPixels:
         a, b = (np.radians(min(0.5 * width + margin, 80.0)) for width in field.width)
         half = np.degrees(np.tan(a) / np.cos(b)), np.degrees(np.tan(b) / np.cos(a))
         self.npix = tuple(int(2 * np.ceil(h / bin_size)) for h in half)
+        if self.npix[0] * self.npix[1] > _MAX_PIXELS:
+            raise DataError(
+                f"Marginalisation: a bin_size of {bin_size:g} deg makes {self.npix[0]} x {self.npix[1]} "
+                f"pixels of the field of view, expected at most {_MAX_PIXELS}"
+            )
         self.step = np.radians(bin_size)
         rows, columns = np.indices(self.npix[::-1])
         self.vectors = self._vectors(columns, rows)

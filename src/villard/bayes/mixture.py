@@ -142,6 +142,8 @@ class Mixture(Problem):
         separate: Sequence[str],
         name: str,
     ) -> None:
+        if not (total is None or isinstance(total, Prior)):
+            raise ParameterError(f"{name}: expected for total a prior, found {total!r}")
         self.tree, self.name, self.total = tree, name, total
         self.observed = [_scaled(each, name) for each in observed]
         self._priors = dict(priors)

@@ -179,6 +179,8 @@ class Posterior:
         q : float or array
             Probabilities.
         """
+        if not np.all((np.asarray(q) >= 0) & (np.asarray(q) <= 1)):
+            raise ParameterError(f"Expected probabilities between 0 and 1, found {q!r}")
         return weighted_quantile(self[name], self.weights, q)
 
     def interval(self, name: str, probability: float = ONE_SIGMA) -> tuple[float, float]:
@@ -232,6 +234,8 @@ class Posterior:
         """
         rng = np.random.default_rng(random_state)
         n = max(int(self.ess), 1) if n is None else int(n)
+        if n < 1:
+            raise ParameterError(f"Expected a positive number of samples, found {n}")
         at = (np.arange(n) + rng.random()) / n
         index = np.minimum(np.searchsorted(np.cumsum(self.weights), at), len(self) - 1)
         return self.samples[rng.permutation(index)]

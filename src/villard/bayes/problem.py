@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -158,10 +159,10 @@ class Problem:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Text that differs between problems: of data, priors and names."""
+        """Text that differs between problems: of data, priors, names and the code of the likelihood."""
         from villard._jax import jax
 
-        digest = hashlib.sha256(repr((self.names, repr(self.space.key))).encode())
+        digest = hashlib.sha256(repr((self.names, repr(self.space.key), _text(self._key))).encode())
         for leaf in jax.tree_util.tree_leaves(self.data):
             array = np.ascontiguousarray(leaf)
             digest.update(repr((array.shape, str(array.dtype))).encode())
@@ -196,3 +197,16 @@ class Problem:
         from villard.bayes.samplers import run_sampler
 
         return run_sampler(self, sampler, **options)
+
+
+def _text(key: Any) -> str:
+    """Return a structure as text that is the same in every process: of code its name, not its address."""
+    if isinstance(key, tuple | list):
+        return f"({','.join(_text(item) for item in key)})"
+    if isinstance(key, type) or callable(key):
+        return f"{key.__module__}.{getattr(key, '__qualname__', type(key).__qualname__)}"
+    if is_dataclass(key):
+        return type(key).__qualname__ + _text([getattr(key, each.name) for each in fields(key)])
+    if key is None or isinstance(key, str | bytes | bool | int | float | np.generic):
+        return repr(key)
+    return type(key).__qualname__

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import astropy.units as u
@@ -54,12 +55,14 @@ class ResponseBounds:
     bin_size: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 0.5 < self.containment < 1:
-            raise DataError(f"Marginalisation: expected a containment below 1, found {self.containment}")
+        if not (isinstance(self.containment, Real) and 0.5 < self.containment < 1):
+            raise DataError(
+                f"Marginalisation: expected a containment between 0.5 and 1, found {self.containment!r}"
+            )
         for name in ("dex", "angle", "bin_size"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise DataError(f"Marginalisation: expected a positive {name}, found {value}")
+            if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+                raise DataError(f"Marginalisation: expected a positive {name}, found {value!r}")
 
 
 def hat_weights(nodes: Array, values: Array) -> tuple[Index, Array]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from villard.bayes.samplers.checkpoint import Checkpoint
+from villard.exceptions import FitSetupError
 from villard.utils.progress import ProgressBar
 
 __all__ = ["Draws", "Run", "effective_size"]
@@ -62,7 +63,13 @@ class Run:
     """
 
     def __init__(self, random_state: Any, progress: bool | None, checkpoint: Checkpoint | None) -> None:
-        self.rng = np.random.default_rng(random_state)
+        try:
+            self.rng = np.random.default_rng(random_state)
+        except (TypeError, ValueError) as error:
+            raise FitSetupError(
+                "sample: expected as random_state a whole number from 0 on, or a generator, "
+                f"found {random_state!r}"
+            ) from error
         #: For what comes after the run: the same, whether that was stopped in between or not.
         self.later_rng = self.rng.spawn(1)[0]
         self.progress = progress

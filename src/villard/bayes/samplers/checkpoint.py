@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from villard.exceptions import CheckpointError
 from villard.utils.io import atomic_write
@@ -53,14 +56,13 @@ class Checkpoint:
         self.folder = make_path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"Checkpoint: expected a folder, found a file: {self.folder}")
-        seed = random_state if isinstance(random_state, int | None) else "generator"
         mine = {
             "version": _VERSION,
             "problem": problem.fingerprint,
             "parameters": problem.names,
             "sampler": sampler,
             "settings": {name: repr(value) for name, value in settings.items()},
-            "random_state": repr(seed),
+            "random_state": _seed_text(random_state),
         }
         path = self.folder / "run.json"
         if path.exists():
@@ -92,6 +94,11 @@ class Checkpoint:
                     f"Checkpoint: {self.folder} belongs to {text}{detail}. "
                     "Choose another folder, or delete it"
                 )
+
+    def withdraw(self) -> None:
+        """Give the folder of a run back that failed before it kept anything: a corrected one may take it."""
+        if [path.name for path in self.folder.iterdir()] == ["run.json"]:
+            (self.folder / "run.json").unlink()
 
     @property
     def result(self) -> Path:
@@ -128,3 +135,13 @@ class Checkpoint:
                 return pickle.load(stream)
         except Exception as error:
             raise CheckpointError(f"Checkpoint: can't read {self.state}: {error}") from error
+
+
+def _seed_text(random_state: Any) -> str:
+    """Return what distinguishes seeds: a number, or the state of a generator."""
+    if random_state is None or isinstance(random_state, int | np.integer):
+        return repr(random_state if random_state is None else int(random_state))
+    if isinstance(random_state, np.random.Generator):
+        state = repr(random_state.bit_generator.state).encode()
+        return f"generator {hashlib.sha256(state).hexdigest()[:16]}"
+    return repr(random_state)

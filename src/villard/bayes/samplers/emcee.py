@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run
 from villard.bayes.samplers.real import evaluate, find_mode
+from villard.exceptions import FitSetupError
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -16,13 +17,19 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-DEFAULTS: dict[str, Any] = {"walkers": 64, "n_burn": 300, "n_samples": 1000, "thin": 1, "batch": 100}
+DEFAULTS: dict[str, Any] = {"walkers": None, "n_burn": 300, "n_samples": 1000, "thin": 1, "batch": 100}
 
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
     """Run an ensemble, vectorised; batch by batch, each of which is kept."""
     emcee = import_optional("emcee", "emcee")
-    walkers = max(int(settings["walkers"]), 2 * problem.n_dim + 2)
+    least = 2 * problem.n_dim + 2
+    walkers = int(settings["walkers"] or max(64, least))
+    if walkers < least:
+        raise FitSetupError(
+            f"sample, 'emcee': expected at least {least} walkers for {problem.n_dim} parameters, "
+            f"found {walkers}"
+        )
 
     def density(z: Array) -> Array:
         _, log_likelihood, log_prior = evaluate(problem, z)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run
 from villard.bayes.samplers.real import evaluate, spread
+from villard.exceptions import FitSetupError
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ DEFAULTS: dict[str, Any] = {
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
     """Delete and replace many live points per step, until the rest of the evidence is small."""
+    if settings["num_delete"] >= settings["nlive"]:
+        raise FitSetupError(
+            f"sample, 'nss': expected for num_delete less than nlive, found {settings['num_delete']} and "
+            f"{settings['nlive']}"
+        )
     with warnings.catch_warnings():
         # blackjax uses functions of JAX that newer versions give another name.
         warnings.simplefilter("ignore", DeprecationWarning)

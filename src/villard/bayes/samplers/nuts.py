@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from villard.bayes.samplers.base import Draws, Run
 from villard.bayes.samplers.real import evaluate, find_mode
+from villard.exceptions import FitSetupError
 from villard.utils.lazy import import_optional
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ DEFAULTS: dict[str, Any] = {
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
     """Run chains together, compiled once per structure; batch by batch, each of which is kept."""
     problem.check_differentiable("nuts")
+    if settings["target_accept"] >= 1:
+        raise FitSetupError(
+            f"sample, 'nuts': expected for target_accept a number below 1, found {settings['target_accept']}"
+        )
     with warnings.catch_warnings():
         # blackjax uses functions of JAX that newer versions give another name.
         warnings.simplefilter("ignore", DeprecationWarning)
