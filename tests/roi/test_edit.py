@@ -22,6 +22,8 @@ def test_sources_are_added_in_their_place_and_removed(roi):
     added = roi.add_source("new", data | {"Prefactor": 1e-13, "Scale": 2e4}, free=True)
     assert roi.models.names == ["B near", "new", "A far"]
     assert [p.name for p in added.model.parameters.free_parameters] == ["amplitude"]
+    # As sources of catalogues: a source without signal ends at 0.
+    assert (added.spectral_model.amplitude.min, added.spectral_model.index.bounds) == (0, (0, 5))
     assert added["npred"] > 0
     assert roi.loglike != loglike
     with pytest.raises(ModelError, match="there is a source 'NEW'"):
@@ -140,6 +142,15 @@ def test_energy_range_and_weights(roi):
     assert roi["A far"]["npred"] < npred
     roi.set_energy_range()
     assert roi["A far"]["npred"] == pytest.approx(npred)
+    # Pixels that are out of the fit, such as those beyond a Galactic cube, stay so.
+    dataset = roi.datasets[0]
+    half = np.broadcast_to(np.arange(dataset.data_shape[2]) < 10, dataset.data_shape)
+    dataset.mask_fit = dataset.counts.copy(data=half, unit="")
+    roi.set_energy_range(4.0, 4.4)
+    assert dataset.mask_fit.data.sum() == half[0].sum()
+    roi.set_energy_range()
+    np.testing.assert_array_equal(dataset.mask_fit.data, half)
+    dataset.mask_fit = None
     weights = roi.datasets[0].counts.copy(data=np.full(roi.datasets[0].data_shape, 0.25))
     roi.set_weights_map(weights)
     assert roi["A far"]["npred_wt"] == pytest.approx(0.25 * npred)

@@ -116,6 +116,8 @@ def test_update_and_files(extended, tmp_path, monkeypatch):
     with fits.open(tmp_path / "toy_a_ext.fits") as hdus:
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "EXTENSION", "WIDTH_SCAN"]
         assert hdus["EXTENSION"].data["ext"][0] == pytest.approx(result["ext"])
+        units = [hdus["EXTENSION"].columns[name].unit for name in ("ext", "ext_ul95", "glon", "ts_ext")]
+        assert units == ["deg", "deg", "deg", None]
     with pytest.raises(OverwriteError):
         roi.extension("A", prefix="toy", **FEW)
 

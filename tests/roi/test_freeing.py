@@ -204,3 +204,32 @@ def test_numbers_that_cant_be_meant(roi):
     for wrong in ([np.nan, 1], ["a", 1], [1]):
         with pytest.raises(ParameterError, match="expected \\[min, max\\]"):
             roi.set_parameter_bounds("A far", "index", wrong)
+
+
+def test_a_refused_setting_changes_nothing(roi):
+    source = roi["A far"]
+    index, amplitude = source.spectral_model.index, source.spectral_model.amplitude
+    before = [(p.value, p.error, p.min, p.max) for p in (index, amplitude)]
+    # Bounds of gtlike's Index are multiples of -1.
+    with pytest.raises(ParameterError, match="multiples of the scale, here -1"):
+        roi.set_parameter("A far", "Index", -2.5, bounds=[-5, 0])
+    with pytest.raises(ParameterError, match="finite"):
+        roi.set_parameter("A far", "amplitude", np.nan, scale=1e-3)
+    after = [(p.value, p.error, p.min, p.max) for p in (index, amplitude)]
+    np.testing.assert_array_equal(after, before)
+    assert roi.parameter_scale("A far", "amplitude") == 1e-13
+    amplitude.error = 1e-14
+    with pytest.raises(ParameterError, match="'B near' has no error"):
+        roi.constrain_norms(["A far", "B near"])
+    with pytest.raises(ParameterError, match="cov_scale above 0, found -1"):
+        roi.constrain_norms("A far", cov_scale=-1)
+    assert amplitude.prior is None
+
+
+def test_what_is_locked_meanwhile_stays_fixed(roi):
+    roi.free_source("A far")
+    roi.zero_source("A far")
+    roi.lock_parameter("A far", "index")
+    roi.unzero_source("A far")
+    assert roi.get_free_source_params("A far") == ["amplitude"]
+    assert roi["A far"].spectral_model.amplitude.value > 0

@@ -9,6 +9,7 @@ import region_toys as toys
 from villard.exceptions import ConfigError, DataError
 from villard.irf import PSFMap
 from villard.maps import Map
+from villard.modeling.models.gtlike import write_gtlike_xml
 from villard.roi import ROI
 from villard.roi.inputs import exposure_from_psf, read_gtdrm
 
@@ -201,6 +202,12 @@ def test_files_that_arent_there_or_are_something_else(files):
         ROI.from_config(changed(config, data__counts=str(folder / "count.fits")))
     with pytest.raises(ConfigError, match="expected a counts cube of gtbin"):
         ROI.from_config(changed(config, data__counts=str(folder / "exposure.fits")))
+    with pytest.raises(ConfigError, match=r"counts\.fits: expected an exposure of gtexpcube2"):
+        ROI.from_config(changed(config, data__exposure=str(folder / "counts.fits")))
+    with pytest.raises(ConfigError, match=r"counts\.fits: expected a cube of diffuse emission\. SkyModel"):
+        ROI.from_config(changed(config, model__galdiff=str(folder / "counts.fits")))
+    with pytest.raises(ConfigError, match=r"roiwidth: .*expected a width or \[width, height\] \(deg\)"):
+        ROI.from_config(changed(config, binning__roiwidth="wide"))
     with pytest.raises(DataError, match="NO_SUCH_FOLDER, which is not set"):
         ROI.from_config(changed(config, data__counts="$NO_SUCH_FOLDER/counts.fits"))
     with pytest.raises(ConfigError, match=r"the centre, .* isn't on the cube"):
@@ -209,3 +216,18 @@ def test_files_that_arent_there_or_are_something_else(files):
         ConfigError, match=r"gtlike\.edisp_disable: no source 'sorce'\. Did you mean 'source'"
     ):
         ROI.from_config(changed(config, gtlike__edisp_disable=["sorce"]))
+
+
+def test_an_xml_file_of_one_source_as_catalogue(files, tmp_path):
+    """Of one position, too, it is told whether it is in the region."""
+    _, config = files
+    roi = ROI.from_config(config)
+    write_gtlike_xml([roi["source"].model], tmp_path / "one.xml")
+    model = {key: value for key, value in config["model"].items() if key != "sources"}
+    again = ROI.from_config(config | {"model": model | {"catalogs": [str(tmp_path / "one.xml")]}})
+    assert again.loglike == pytest.approx(roi.loglike, rel=1e-12)
+    far = [roi["source"].model.copy(name="far")]
+    far[0].spatial_model.lon_0.value = 90
+    write_gtlike_xml(far, tmp_path / "far.xml")
+    again = ROI.from_config(changed(config, model__catalogs=[str(tmp_path / "far.xml")]))
+    assert again.models.names == roi.models.names

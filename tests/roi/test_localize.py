@@ -98,6 +98,14 @@ def test_update_and_files(tmp_path, monkeypatch):
     assert result["skydir"].separation(SkyCoord(*TRUE, unit="deg", frame="galactic")).deg < result["pos_r99"]
     with fits.open(tmp_path / result["file"]) as hdus:
         assert hdus["LOCALIZE"].data["pos_r95"][0] == pytest.approx(result["pos_r95"])
+        columns = hdus["LOCALIZE"].columns
+        assert [columns[n].unit for n in ("ra", "pos_r95", "pos_cel_cov", "xpix")] == [
+            "deg",
+            "deg",
+            "deg2",
+            None,
+        ]
+        np.testing.assert_allclose(hdus["LOCALIZE"].data["pos_cel_cov"][0], result["pos_cel_cov"])
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "LOCALIZE", "TSMAP_PEAK"]
     with pytest.raises(OverwriteError):
         roi.localize("A", prefix="toy")

@@ -8,6 +8,7 @@ from sky_toys import make_roi, source
 
 from villard.exceptions import ConfigError, ModelError, OverwriteError
 from villard.maps import WcsNDMap
+from villard.roi.plot_maps import draw_map
 from villard.roi.plots import plot_extension, plot_localization
 from villard.roi.positions import position_results
 
@@ -78,3 +79,14 @@ def test_bad_input(roi, tmp_path, monkeypatch):
         roi.make_plots("toy", cmpa="viridis")
     with pytest.raises(ModelError, match="'A'"):
         roi.make_plots("toy", label_source="AA")
+
+
+def test_axes_end_with_the_map(roi):
+    """Also where a source, or a circle, reaches beyond it; names don't cover markers."""
+    config = {"cmap": "magma", "figsize": (8, 6), "graticule_radii": [30.0], "label_source": None}
+    image = roi.datasets[0].counts.sum_over_axes(keepdims=False)
+    config |= {"label_ts_threshold": 0.0}
+    axes = draw_map(roi, image, "Counts", config).axes[0]
+    rows, columns = image.geom.spatial_shape
+    assert axes.get_xlim() == (-0.5, columns - 0.5)
+    assert axes.get_ylim() == (-0.5, rows - 0.5)

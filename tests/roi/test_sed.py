@@ -118,6 +118,12 @@ def test_references_are_the_fluxes_of_the_norm_one(sed):
     np.testing.assert_allclose(sed["ref_flux"], sed["ref_dnde"] * sed["e_ref"] ** 2 * (1 / low - 1 / high))
     np.testing.assert_allclose(sed["eflux"], sed["norm"] * sed["ref_eflux"])
     np.testing.assert_allclose(sed["ref_dnde_e_min"] / sed["ref_dnde_e_max"], (high / low) ** 2)
+    # Other names that fermipy has.
+    np.testing.assert_allclose(sed["e2dnde"], sed["norm"] * sed["ref_e2dnde"])
+    np.testing.assert_allclose(10 ** sed["loge_ctr"], sed["e_ref"])
+    np.testing.assert_allclose(sed["loglike_scan"].max(axis=1), sed["loglike"], rtol=1e-4)
+    assert set(sed["fit_status"]) == {0}
+    assert "npred" in sed
 
 
 def test_a_bin_without_signal_has_a_limit():

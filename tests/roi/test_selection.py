@@ -77,6 +77,12 @@ def test_mistakes(roi):
         roi.get_sources(distance=1, coordsys="FK4")
     with pytest.raises(ModelError, match="is diffuse, and has no direction"):
         roi.get_sources(distance=1, skydir="iso")
+    with pytest.raises(ParameterError, match="an angle above 0, found 'wide'"):
+        roi.get_sources(distance="wide")
+    with pytest.raises(ParameterError, match=r"npred: expected numbers or None .* found \['a', 2\]"):
+        roi.get_sources(minmax_npred=["a", 2])
+    with pytest.raises(ParameterError, match="the larger one first"):
+        roi.free_sources(minmax_npred=[10, 1])
 
 
 def test_what_is_of_the_model(roi):
@@ -90,6 +96,11 @@ def test_what_is_of_the_model(roi):
     )
     assert near["glon"] == pytest.approx(0.1)
     assert near["ra"] == pytest.approx(near.skydir.icrs.ra.deg)
+    far = roi["far"]
+    assert far["offset"] == pytest.approx(np.hypot(far["offset_ra"], far["offset_dec"]), rel=1e-3)
+    assert (far["offset_glon"], far["offset_glat"]) == pytest.approx((0.8, 0.0), abs=1e-6)
+    assert np.isnan([near["SpatialWidth"], near["pos_r95"], roi["iso"]["offset_ra"]]).all()
+    assert near["Spatial_Filename"] is None
     assert names(roi.get_sources(cuts={"SpatialModel": "ConstantValue"})) == ["iso"]
     # Diffuse emission isn't anywhere near.
     assert names(roi.get_sources(cuts={"offset": [0, 0.2]})) == ["near"]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
-from villard.exceptions import ConfigError, VillardError
+from villard.exceptions import ConfigError, UnitsError, VillardError
 from villard.maps import Map
 from villard.modeling.models import Models
 from villard.roi.agreement import check_galactic, check_isotropic
 from villard.roi.config import ROIConfig, check_path
+from villard.roi.limits import set_limits
 from villard.roi.source import normalised
 from villard.utils.names import suggestion
 
@@ -31,15 +32,6 @@ log = logging.getLogger(__name__)
 _MUCH_LARGER = 4
 #: Fraction of the light of a point source at the lowest energy that makes the margin around the cube.
 _CONTAINMENT = 0.95
-#: Limits of shapes, by our names of fermipy's Index, Index1, Index2 of breaks, alpha and beta.
-_LIMITS = {
-    "index": (0.0, 5.0),
-    "index1": (0.0, 5.0),
-    "index2": (0.0, 5.0),
-    "index_1": (0.0, 5.0),
-    "alpha": (-5.0, 5.0),
-    "beta": (-10.0, 10.0),
-}
 
 
 def make_models(
@@ -66,8 +58,7 @@ def make_models(
     for model in models:
         for parameter in model.parameters:
             parameter.frozen = True
-        _not_negative(model)
-        _limit_shape(model)
+        set_limits(model)
     _merge(models, _from_dicts(config), "sources")
     for name in config.model.diffuse_xml:
         _merge(models, _read_models(config, name), name)
@@ -89,31 +80,6 @@ def _merge(models: list[Any], more: Any, where: str) -> None:
         else:
             log.info("%s: %r takes the place of the source of this name", where, model.name)
             models[position] = model
-
-
-def _not_negative(model: Any) -> None:
-    from villard.modeling.models.gtlike import norm_parameter
-
-    norm = norm_parameter(model)
-    if np.isnan(norm.min) and norm.value >= 0:
-        norm.min = 0.0
-
-
-def _limit_shape(model: Any) -> None:
-    """Give shapes of spectra the limits of fermipy, widened to include their values.
-
-    The shape of a source that is seen in one bin of energy would run away without.
-    """
-    from villard.modeling.models import SuperExpCutoffPowerLaw4FGLDR3SpectralModel
-
-    limits = dict(_LIMITS)
-    if isinstance(model.spectral_model, SuperExpCutoffPowerLaw4FGLDR3SpectralModel):
-        # A curvature, as that of a log parabola; in other spectra of this name it has units.
-        limits["expfactor"] = limits["beta"]
-    for parameter in getattr(model.spectral_model, "parameters", ()):
-        if parameter.name in limits and np.isnan(parameter.min) and np.isnan(parameter.max):
-            low, high = limits[parameter.name]
-            parameter.min, parameter.max = min(low, parameter.value), max(high, parameter.value)
 
 
 # Catalogues
@@ -213,14 +179,15 @@ def _psf_radius(dataset: Any) -> float:
 
 def _are_near(config: ROIConfig, datasets: Datasets, skydir: SkyCoord, models: Any) -> list[bool]:
     """Return which models are near; diffuse ones are."""
-    from astropy.coordinates import concatenate
+    from astropy.coordinates import SkyCoord
 
     from villard.roi.source import Source
 
     near = [Source(model, skydir).is_diffuse for model in models]
     places = [i for i, is_diffuse in enumerate(near) if not is_diffuse]
     if places:
-        positions = concatenate([models[i].position.icrs for i in places])
+        own = [models[i].position.icrs for i in places]
+        positions = SkyCoord([p.ra.deg for p in own], [p.dec.deg for p in own], unit="deg", frame="icrs")
         for i, inside in zip(places, _inside(config, datasets, skydir, positions), strict=True):
             near[i] = bool(inside)
     return near
@@ -272,7 +239,7 @@ def _from_dicts(config: ROIConfig) -> list[Any]:
         for key, value in [*data.items(), *dict(data.get("spectral_pars") or {}).items()]:
             if isinstance(value, Mapping) and value.get("free"):
                 find_parameter(model, key).frozen = False
-        _not_negative(model)
+        set_limits(model)
         models.append(model)
     return models
 
@@ -356,7 +323,10 @@ def diffuse_cube(path: Path, datasets: Datasets, name: str, filename: str | None
     energies = datasets[0].geom.axes["energy"].edges[[0, -1]]
     spectrum = PowerLawNormSpectralModel(reference=np.sqrt(energies[0] * energies[1]).to("GeV"))
     spatial = TemplateSpatialModel(cube, normalize=False, interp_kwargs={"fill_value": None}, filename=file)
-    return SkyModel(spectrum, spatial, name=name)
+    try:
+        return SkyModel(spectrum, spatial, name=name)
+    except UnitsError as error:
+        raise ConfigError(f"{path}: expected a cube of diffuse emission. {error}") from error
 
 
 def _diffuse(config: ROIConfig, datasets: Datasets) -> list[Any]:

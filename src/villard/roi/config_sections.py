@@ -43,7 +43,11 @@ def _listed(value: Any) -> Any:
 
 def _pair(value: Any) -> Any:
     """Return (width, height) of what may be one number."""
-    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value, value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"expected a width or [width, height] (deg), found {value!r}")
+    return value
 
 
 Entries = Annotated[list[str | dict[str, Any]], BeforeValidator(_listed)]

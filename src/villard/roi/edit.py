@@ -14,6 +14,7 @@ from villard.exceptions import ModelError, ParameterError
 from villard.modeling.models.gtlike import model_from_dict, norm_parameter, shape_parameters
 from villard.roi.fluxes import flux_results
 from villard.roi.io import default_overwrite
+from villard.roi.limits import set_limits
 from villard.roi.products import are_alike, product_path, total_map
 from villard.roi.selection import select_sources
 from villard.roi.source import Source, normalised
@@ -38,7 +39,8 @@ class Editing:
             Name.
         src_dict : dict, `~villard.modeling.models.SkyModel` or `Source`
             Source: a model, or a dictionary as fermipy takes it, see
-            `~villard.modeling.models.gtlike.model_from_dict`.
+            `~villard.modeling.models.gtlike.model_from_dict`. Of a dictionary norm and shape have the limits
+            that sources of catalogues have, where it doesn't give some.
         free : bool, optional
             Whether its normalisation is freed, or everything fixed; by default as the model has it, and of
             a dictionary everything is fixed that it doesn't say to be free.
@@ -122,13 +124,16 @@ class Editing:
         source: Source = self[name]  # type: ignore[index]
         if source.name in self._zeroed:  # type: ignore[attr-defined]
             raise ParameterError(f"set_source_spectrum: {source.name} is zeroed; first call unzero_source")
-        if isinstance(spectrum_type, str):
+        is_named = isinstance(spectrum_type, str)
+        if is_named:
             spectrum = _new_spectrum(self, source, spectrum_type, dict(spectrum_pars or {}))
         else:
             spectrum = spectrum_type
         norm_free = not norm_parameter(source.model).frozen
         shape_free = any(not p.frozen for p in shape_parameters(source.model))
         model = source.model.copy(name=source.name, spectral_model=spectrum)
+        if is_named:
+            set_limits(model)
         for parameter in spectrum.parameters:
             parameter.frozen = True
         norm_parameter(model).frozen = not norm_free
@@ -253,10 +258,12 @@ class Editing:
     def set_energy_range(self, logemin: float | None = None, logemax: float | None = None) -> u.Quantity:
         """Fit only bins between two energies; their decadic logarithms in MeV. `None` is the end of the cube.
 
+        Pixels that are left out at all energies stay so.
+
         Returns
         -------
         `~astropy.units.Quantity`
-            Lowest and highest energy that are fitted.
+            Lowest and highest energy (MeV) that are fitted.
         """
         from villard.roi.options import energy_range
 
@@ -264,7 +271,7 @@ class Editing:
         assert chosen is not None
         bounds = []
         for dataset, bins in zip(self.datasets, chosen, strict=True):  # type: ignore[attr-defined]
-            data = np.broadcast_to(bins[:, None, None], dataset.data_shape).copy()
+            data = bins[:, None, None] & _pixels_in_use(dataset)
             dataset.mask_fit = dataset.counts.copy(data=data, unit="")
             if bins.any():
                 edges = dataset.geom.axes["energy"].edges
@@ -272,7 +279,7 @@ class Editing:
                 bounds += [edges[inside[0]], edges[inside[-1] + 1]]
         self.update_npred()  # type: ignore[attr-defined]
         bounds = u.Quantity(bounds)
-        return u.Quantity([bounds.min(), bounds.max()])
+        return u.Quantity([bounds.min(), bounds.max()]).to("MeV")
 
     # Predictions
 
@@ -360,6 +367,15 @@ class Editing:
         return paths[0]
 
 
+def _pixels_in_use(dataset: Any) -> Any:
+    """Return the pixels that a fit may use, shape of the cube: bins left out by energy are in use."""
+    if dataset.mask_fit is None:
+        return np.ones(dataset.data_shape, dtype=bool)
+    mask = np.asarray(dataset.mask_fit.data, dtype=bool)
+    whole = np.logical_not(np.any(mask, axis=(1, 2), keepdims=True))
+    return np.where(whole, mask.any(axis=0), mask)
+
+
 def _as_model(roi: Any, name: str, source: Any) -> tuple[Any, dict[str, Any]]:
     if isinstance(source, Source):
         return source.model.copy(name=name), dict(source.catalog)
@@ -375,6 +391,7 @@ def _as_model(roi: Any, name: str, source: Any) -> tuple[Any, dict[str, Any]]:
     for key, value in [*source.items(), *dict(source.get("spectral_pars") or {}).items()]:
         if isinstance(value, Mapping) and value.get("free"):
             find_parameter(model, key).frozen = False
+    set_limits(model)
     return model, {}
 
 

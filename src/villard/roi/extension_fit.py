@@ -349,17 +349,18 @@ def _write(result: dict[str, Any], files: Mapping[str, Any], config: Mapping[str
     from astropy.io import fits
     from astropy.table import Table
 
-    from villard.roi.products import map_hdu
+    from villard.roi.products import map_hdu, row_hdu
     from villard.utils.io import atomic_write
 
     if "fits" in files:
-        row = {k: v for k, v in result.items() if isinstance(v, float | str) and k != "file"}
         scan = Table({key: result[key] for key in ("width", "loglike", "dloglike")})
+        scan["width"].unit = "deg"
         hdus = [fits.PrimaryHDU() if result["tsmap"] is None else map_hdu(result["tsmap"])]
-        hdus += [fits.BinTableHDU(Table([row]), name="EXTENSION"), fits.BinTableHDU(scan, name="WIDTH_SCAN")]
+        hdus += [row_hdu(result, "EXTENSION"), fits.BinTableHDU(scan, name="WIDTH_SCAN")]
         bins = {k: v for k, v in result.items() if k.startswith("ebin_") and np.ndim(v) and k != "ebin_width"}
         if bins:
-            hdus.append(fits.BinTableHDU(Table(bins), name="EBIN"))
+            units = {k: "MeV" if "_e_" in k else "deg" if k.startswith("ebin_ext") else None for k in bins}
+            hdus.append(fits.BinTableHDU(Table(bins, units=units), name="EBIN"))
         with atomic_write(files["fits"], config["overwrite"]) as temporary:
             fits.HDUList(hdus).writeto(temporary, overwrite=True)
         result["file"] = str(files["fits"])

@@ -11,6 +11,7 @@ from astropy.coordinates import SkyCoord
 
 from villard.exceptions import ConfigError, FitError
 from villard.roi.kernel_source import kernel_source
+from villard.roi.limits import set_limits
 from villard.roi.options import options
 from villard.roi.refit import reduced
 
@@ -194,6 +195,7 @@ def _add(roi: Any, peak: dict[str, Any], config: dict[str, Any]) -> Any:
     norm = norm_parameter(model)
     norm.value *= max(peak.pop("norm"), 1e-6)
     norm.frozen = False
+    set_limits(model)
     roi._set_models([*roi.models, model], {})
     return roi[name]
 

@@ -181,7 +181,11 @@ def _read_exposure(config: ROIConfig, settings: Mapping[str, Any], where: str, p
         if psf is None or psf.exposure_map is None:
             raise ConfigError(f"{where}: exposure: {FROM_PSF} needs a file of gtpsf as psf")
         return psf.exposure_map
-    return Map.read(check_path(config, settings["exposure"], f"component {settings['name']!r}: exposure"))
+    path = check_path(config, settings["exposure"], f"component {settings['name']!r}: exposure")
+    exposure = Map.read(path)
+    if exposure.geom.axes.names != ["energy_true"]:
+        raise ConfigError(f"{path}: expected an exposure of gtexpcube2, found {exposure.geom!r}")
+    return exposure
 
 
 def _cut_energies(parts: dict[str, Any], energies: tuple[Any, Any], where: str) -> dict[str, Any]:

@@ -113,10 +113,8 @@ def run_localize(roi: Any, name: str, given: dict[str, Any]) -> dict[str, Any]:
         from villard.roi.derived import update_sources
 
         roi._set_models(roi.models, {})
-        kept = ("ra", "dec", "glon", "glat", "pos_offset")
-        source.results |= {
-            k: v for k, v in result.items() if k in kept or k.startswith("pos_") or "_err" in k
-        }
+        # The position itself is the model's.
+        source.results |= {k: v for k, v in result.items() if k.startswith("pos_") or "_err" in k}
         update_sources(roi, [source.name])
     if config["make_plots"]:
         from villard.roi.plots import plot_localization
@@ -267,21 +265,14 @@ def _around_peak(search: LocalMap) -> Any:
 
 def _write(result: dict[str, Any], files: dict[str, Any], config: dict[str, Any]) -> None:
     from astropy.io import fits
-    from astropy.table import Table
 
-    from villard.roi.products import map_hdu
+    from villard.roi.products import map_hdu, row_hdu
     from villard.utils.io import atomic_write
 
     if "fits" in files:
-        row = {
-            key: value
-            for key, value in result.items()
-            if isinstance(value, float | int | bool | str) and key != "file"
-        }
-        table = Table([row])
         hdus = [
             map_hdu(result["tsmap"]),
-            fits.BinTableHDU(table, name="LOCALIZE"),
+            row_hdu(result, "LOCALIZE"),
             map_hdu(result["tsmap_peak"], "TSMAP_PEAK"),
         ]
         with atomic_write(files["fits"], config["overwrite"]) as temporary:

@@ -94,6 +94,11 @@ def _section(config: Any, name: str) -> dict[str, Any]:
     return dict(part.model_dump(exclude_unset=True))
 
 
+def _as_text(bounds: Any) -> str:
+    """Return bounds as a list of numbers: those of numpy have a name of their own."""
+    return str([None if bound is None else round(float(bound), 4) for bound in bounds])
+
+
 def energy_range(roi: Any, loge_bounds: Any, where: str) -> list[NDArray[np.bool_]] | None:
     """Return for each dataset which bins of energy lie between two energies; `None` for all.
 
@@ -119,7 +124,7 @@ def energy_range(roi: Any, loge_bounds: Any, where: str) -> list[NDArray[np.bool
     if not any(bins.any() for bins in chosen):
         edges = np.log10(roi.energy_bounds.to_value("MeV"))
         raise ConfigError(
-            f"{where}: no bin of energy lies within loge_bounds={list(loge_bounds)}; the data have "
+            f"{where}: no bin of energy lies within loge_bounds={_as_text(loge_bounds)}; the data have "
             f"log10(E / MeV) from {edges[0]:.3f} to {edges[1]:.3f}"
         )
     return chosen

@@ -76,6 +76,8 @@ def draw_map(
         top = float(np.nanmax(data)) if vmax is None else vmax
         norm, cmap = PowerNorm(0.5, vmin=0.0, vmax=max(top, 1e-6)), config["cmap"]
     drawn = axes.imshow(data, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
+    # What reaches beyond the image doesn't make the axes larger.
+    axes.autoscale(False)
     inside = [level for level in levels if np.nanmin(data) < level < np.nanmax(data)]
     if inside:
         axes.contour(data, levels=inside, colors="w" if not signed else "k", linewidths=0.7)
@@ -129,13 +131,17 @@ def _sources(axes: Any, roi: Any, geom: Any, config: dict[str, Any], color: str)
     named = (
         None if wanted is None else {roi[n].name for n in ([wanted] if isinstance(wanted, str) else wanted)}
     )
-    taken: list[tuple[float, float, float, float]] = []
+    places = []
     for source in sorted(roi.sources, key=lambda s: -np.nan_to_num(s.results.get("npred", 0.0))):
         if source.is_diffuse:
             continue
         x, y = (float(np.squeeze(v)) for v in geom.skydir_to_pix(source.skydir))
-        if not (-0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5):
-            continue
+        if -0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5:
+            places.append((source, x, y))
+    # Markers aren't written over, either.
+    half = 0.006 * columns
+    taken = [(x - half, y - half, x + half, y + half) for _, x, y in places]
+    for source, x, y in places:
         axes.plot(x, y, "+" if not source.extended else "o", color=color, ms=6, mfc="none", mew=1, alpha=0.8)
         _extent(axes, geom, source, x, y, color)
         ts = source.results.get("ts", np.nan)

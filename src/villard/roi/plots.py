@@ -88,7 +88,11 @@ class Plots:
 def _make_plots(roi: Any, prefix: str, model: Any, config: dict[str, Any]) -> list[Path]:
     images = _images(roi, model, config["loge_bounds"])
     low, high = _bounds(roi, config["loge_bounds"])
-    titles = {"counts": "Counts", "model": "Predicted counts", "residual": "Residuals (σ, smoothed)"}
+    titles = {
+        "counts": "Counts per pixel",
+        "model": "Predicted counts per pixel",
+        "residual": "Residuals (σ, smoothed)",
+    }
     names = {key: f"{key}_map_{low:.3f}_{high:.3f}" for key in images}
     paths = {key: _path(roi, prefix, name, config) for key, name in names.items()}
     spectrum = _path(roi, prefix, "counts_spectrum", config)
@@ -221,6 +225,8 @@ def plot_localization(roi: Any, result: dict[str, Any], prefix: str = "", overwr
     image = result["tsmap"].cutout(
         result["skydir"], width=max(12 * result["pos_r99"], 6 * scale), mode="trim"
     )
+    # It is in the title, and its name would cover the ellipses.
+    config["label_source"] = [source.name for source in roi.sources if source.name != result["name"]]
     figure = draw_map(roi, image, f"TS of {result['name']}", config)
     _ellipses(figure, result)
     return save(figure, path, overwrite)

@@ -12,7 +12,17 @@ import numpy as np
 from villard.exceptions import ModelError
 from villard.utils.io import atomic_write, check_overwrite
 
-__all__ = ["are_alike", "map_hdu", "product_path", "product_paths", "total_map", "write_maps", "write_npy"]
+__all__ = [
+    "are_alike",
+    "is_angle",
+    "map_hdu",
+    "product_path",
+    "product_paths",
+    "row_hdu",
+    "total_map",
+    "write_maps",
+    "write_npy",
+]
 
 
 def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:
@@ -97,6 +107,32 @@ def _header(image: Any) -> Any:
     if unit:
         header["BUNIT"] = unit
     return header
+
+
+def row_hdu(result: Mapping[str, Any], name: str) -> Any:
+    """Return the numbers, texts and covariances of a result as a table of one row, with units."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    row = {key: v for key, v in result.items() if isinstance(v, float | int | bool | str) and key != "file"}
+    table = Table([row])
+    for key in row:
+        if is_angle(key):
+            table[key].unit = "deg"
+    for key, unit in (("cov", "deg2"), ("corr", "")):
+        for name_of in (f"pos_cel_{key}", f"pos_gal_{key}"):
+            # Numbers where there is no ellipse.
+            table[name_of] = np.broadcast_to(result[name_of], (1, 2, 2))
+            table[name_of].unit = unit
+    return fits.BinTableHDU(table, name=name)
+
+
+def is_angle(key: str) -> bool:
+    """Tell whether a result of `localize` or `extension` is an angle, by its name."""
+    base = key.removesuffix("_preloc").removesuffix("_err")
+    first = ("pos_r", "pos_err", "pos_angle", "pos_offset", "delta")
+    widths = ("ext", "ext_err_hi", "ext_err_lo", "ext_ul95", "width")
+    return base in ("ra", "dec", "glon", "glat", *widths) or key.startswith(first)
 
 
 def write_npy(path: Path, result: Mapping[str, Any], overwrite: bool = False) -> None:

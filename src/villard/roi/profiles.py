@@ -68,7 +68,7 @@ class Profiles:
             cm-2 s-1 MeV-1), ``flux``, ``eflux``, ``loglike``, ``dloglike`` (0 at the highest value of the
             scan), each of shape (npts,).
         """
-        _no_more("profile_norm", kwargs, ("savestate",))
+        _no_more("profile_norm", kwargs, _PROFILE_NORM)
         source = self[name]  # type: ignore[index]
         norm = norm_parameter(source.model)
         count = int(options(self, "gtlike", {"llscan_npts": 20}, {})["llscan_npts"] if npts is None else npts)
@@ -124,7 +124,7 @@ class Profiles:
             where the profile is highest, the distances at which it has fallen by ½, and its one-sided upper
             limit of 95 % (NaN where it doesn't fall so far).
         """
-        _no_more("profile", kwargs, ("savestate",))
+        _no_more("profile", kwargs, _PROFILE)
         parameter = find_parameter(self[name].model, parName)  # type: ignore[index]
         with _bound(self, parameter, reoptimize, False) as bound:
             result = _scan(bound, parameter, npts, xvals)
@@ -218,11 +218,16 @@ class Profiles:
         return {**_curvature(self, self[name], settings), "config": settings}  # type: ignore[index]
 
 
+_PROFILE = ("npts", "reoptimize", "xvals", "savestate")
+_PROFILE_NORM = (*_PROFILE, "fix_shape", "logemin", "logemax")
+
+
 def _no_more(method: str, given: Any, allowed: tuple[str, ...]) -> None:
     from villard.utils.names import nearest
 
     for key in given:
-        if key not in allowed:
+        # All others are arguments of their own.
+        if key != "savestate":
             raise ConfigError(f"{method}: no setting {key!r}. {nearest(key, allowed)}")
 
 

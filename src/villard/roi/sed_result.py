@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
@@ -49,7 +49,8 @@ class SED(Columns):
     it reaches 0), ``norm_ul`` (95 %); ``ts``, ``loglike``, ``fit_quality``, ``index``; ``norm_scan`` and
     ``dloglike_scan``, shape (n_bins, npts); ``ref_dnde``, ``ref_flux``, ``ref_eflux``, ``ref_npred``:
     what the norm 1 stands for; ``dnde``, ``flux``, ``eflux`` and ``e2dnde`` with ``_err``, ``_err_hi``,
-    ``_err_lo``, ``_ul95`` and ``_ul`` (the confidence asked for); ``is_ul``.
+    ``_err_lo``, ``_ul95`` and ``_ul`` (the confidence asked for); ``is_ul``. By their names there are also
+    ``npred``, ``ref_e2dnde``, ``loglike_scan``, ``fit_status`` (0 where the fit converged), ``loge_min``, …
 
     Parameters
     ----------
@@ -98,11 +99,11 @@ class SED(Columns):
         return cls(table, spectrum, meta)
 
     def __getitem__(self, key: str) -> Any:
-        return self.model_flux() if key == "model_flux" else super().__getitem__(key)
+        return _DERIVED[key](self) if key in _DERIVED else super().__getitem__(key)
 
     def keys(self) -> list[str]:
         """Names of the columns and of what else there is."""
-        return [*super().keys(), "model_flux"]
+        return [*super().keys(), *_DERIVED]
 
     @property
     def flux_points(self) -> FluxPoints:
@@ -213,6 +214,22 @@ class SED(Columns):
 
     def __repr__(self) -> str:
         return f"SED({self.name!r}, {len(self)} bins, {int(np.sum(~self['is_ul']))} detections)"
+
+
+def _logarithm(key: str) -> Callable[[SED], Array]:
+    return lambda sed: np.log10(sed[key])
+
+
+#: What fermipy has besides, and follows from the columns.
+_DERIVED: dict[str, Callable[[SED], Any]] = {
+    "e_ctr": lambda sed: sed["e_ref"],
+    **{f"loge_{end}": _logarithm(f"e_{end}") for end in ("min", "max", "ref", "ctr")},
+    "ref_e2dnde": lambda sed: sed["ref_dnde"] * sed["e_ref"] ** 2,
+    "npred": lambda sed: sed["norm"] * sed["ref_npred"],
+    "loglike_scan": lambda sed: sed["dloglike_scan"] + sed["loglike"][:, np.newaxis],
+    "fit_status": lambda sed: np.where(sed["fit_quality"] > 0, 0, 1),
+    "model_flux": lambda sed: sed.model_flux(),
+}
 
 
 def _references(rows: Sequence[Mapping[str, Any]], edges: Array) -> dict[str, u.Quantity]:

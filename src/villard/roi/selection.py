@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +139,10 @@ def _listed(names: Any) -> list[str]:
 def _nearness(roi: Any, distance: Any, skydir: Any, coordsys: str, square: bool) -> Any:
     if coordsys not in _FRAMES:
         raise ParameterError(f"coordsys: expected 'CEL' or 'GAL', found {coordsys!r}")
-    radius = u.Quantity(distance, "deg").value
+    try:
+        radius = u.Quantity(distance, "deg").value
+    except (TypeError, ValueError):
+        radius = np.nan
     if not (np.ndim(radius) == 0 and radius > 0):
         raise ParameterError(f"distance: expected an angle above 0, found {distance!r}")
     center = roi.skydir if skydir is None else skydir
@@ -189,6 +194,11 @@ def _condition(key: str, limits: Any) -> Any:
     if len(limits) != 2:
         raise ParameterError(f"{key}: expected [min, max], found {limits!r}")
     low, high = limits
+    for end in limits:
+        if not (end is None or (isinstance(end, numbers.Real) and not math.isnan(end))):
+            raise ParameterError(f"{key}: expected numbers or None as [min, max], found {limits!r}")
+    if low is not None and high is not None and low > high:
+        raise ParameterError(f"{key}: expected [min, max], found the larger one first: {limits!r}")
 
     def passes(source: Source) -> bool:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,18 +72,18 @@ class Setting:
             hardly meant.
         """
         entry = named_parameter(self, name, par)
-        if scale is not None:
-            entry.set_scale(scale)
-        number = entry.true(value, true_value)
-        own = entry.to_ours(number)
-        self._check_norm(entry, own, bounds)
-        _widen(entry.parameter, own)
-        entry.parameter.value = own
-        if bounds is not None:
-            entry.set_bounds([*bounds])
+        with _all_or_nothing(entry):
+            if scale is not None:
+                entry.set_scale(scale)
+            number = entry.true(value, true_value)
+            own = entry.to_ours(number)
+            self._check_norm(entry, own, bounds)
             _widen(entry.parameter, own)
-        if error is not None:
-            entry.parameter.error = abs(entry.difference(number, entry.unscaled(error, true_value)))
+            entry.parameter.value = own
+            if bounds is not None:
+                entry.set_bounds([*bounds])
+            if error is not None:
+                entry.parameter.error = abs(entry.difference(number, entry.unscaled(error, true_value)))
         if update_source:
             self._changed(entry.source)
 
@@ -177,7 +178,9 @@ class Setting:
         norm = norm_parameter(source.model)
         norm.value, norm.min, free = self._zeroed.pop(source.name)
         for name in free:
-            self.free_parameter(source.name, name)  # type: ignore[attr-defined]
+            # What was locked meanwhile stays fixed.
+            if (source.name, name) not in self.locked:  # type: ignore[attr-defined]
+                self.free_parameter(source.name, name)  # type: ignore[attr-defined]
         self._changed(source)
 
     def _check_norm(self, entry: NamedParameter, value: float, bounds: Any) -> None:
@@ -224,10 +227,15 @@ class Setting:
         ParameterError
             If a normalisation has no error: then the source wasn't fitted.
         """
-        for name in [names] if isinstance(names, str) else names:
-            norm = norm_parameter(self[name].model)  # type: ignore[index]
+        if not (cov_scale > 0 and math.isfinite(cov_scale)):
+            raise ParameterError(f"constrain_norms: expected a cov_scale above 0, found {cov_scale!r}")
+        found = [names] if isinstance(names, str) else list(names)
+        norms = [norm_parameter(self[name].model) for name in found]  # type: ignore[index]
+        # All are checked before one is changed.
+        for name, norm in zip(found, norms, strict=True):
             if not norm.error > 0:
                 raise ParameterError(f"constrain_norms: the norm of {name!r} has no error; fit it first")
+        for norm in norms:
             norm.prior = GaussianPrior(mu=norm.value, sigma=cov_scale * norm.error)
 
     def remove_prior(self, name: str, par: str) -> None:
@@ -355,9 +363,11 @@ class NamedParameter:
         value = self.parameter.value
         if not low <= value <= high:
             unit = self.parameter.unit
+            shown = f"{value:g} {unit}".rstrip()
+            scale = "" if self.scale == 1 else f". Bounds are multiples of the scale, here {self.scale:g}"
             raise ParameterError(
-                f"{where}: the value of {self.parameter.name!r}, {value:g} {unit}, "
-                f"isn't within [{low:g}, {high:g}]: set it first"
+                f"{where}: the value of {self.parameter.name!r}, {shown}, isn't within [{low:g}, {high:g}]: "
+                f"set it first{scale}"
             )
         self.parameter.min = self.parameter.max = math.nan
         self.parameter.min, self.parameter.max = (b if math.isfinite(b) else math.nan for b in (low, high))
@@ -402,6 +412,24 @@ def power_of_ten(value: float) -> float:
 def _number(value: Any, entry: NamedParameter) -> float:
     plain = entry.number(value)
     return float(value) if plain is None else abs(entry.from_ours(plain))
+
+
+@contextmanager
+def _all_or_nothing(entry: NamedParameter) -> Iterator[None]:
+    """Leave a parameter and its scale as they were if anything about it is wrong."""
+    parameter, scales = entry.parameter, entry.roi._scales
+    before = parameter.value, parameter.error, parameter.min, parameter.max
+    scale = scales.get(entry.key)
+    try:
+        yield
+    except Exception:
+        parameter.min = parameter.max = math.nan
+        parameter.value, parameter.error, parameter.min, parameter.max = before
+        if scale is not None:
+            scales[entry.key] = scale
+        else:
+            scales.pop(entry.key, None)
+        raise
 
 
 def _widen(parameter: Parameter, value: float) -> None:

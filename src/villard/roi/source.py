@@ -38,6 +38,11 @@ ASSOCIATION_COLUMNS = (
     "common_name",
     "Gamma_Ray_Association",
 )
+#: Errors of positions, which `localize` finds (deg).
+_POSITION = (
+    *("ra_err", "dec_err", "glon_err", "glat_err", "pos_err", "pos_err_semimajor", "pos_err_semiminor"),
+    *("pos_angle", "pos_r68", "pos_r95", "pos_r99"),
+)
 _ATTRIBUTES = ("name", "model", "skydir", "offset", "is_diffuse", "extended", "associations", "free")
 
 
@@ -87,6 +92,11 @@ class Source:
         self.catalog: dict[str, Any] = dict(catalog or {})
         self.results: dict[str, Any] = _unknown_results()
         self._center = center
+
+    @property
+    def center(self) -> SkyCoord:
+        """Direction from which `offset` counts."""
+        return self._center
 
     def forget(self) -> None:
         """Set all results to what they were before any fit."""
@@ -200,6 +210,41 @@ def _spatial_model(source: Source) -> str:
     return "PointSource" if kind == "SkyDirFunction" else kind
 
 
+def _from_centre(frame: str, axis: int) -> Callable[[Source], float]:
+    def value(source: Source) -> float:
+        position = source.skydir
+        if position is None:
+            return float("nan")
+        offsets = source.center.transform_to(frame).spherical_offsets_to(position.transform_to(frame))
+        return float(offsets[axis].wrap_at("180d").deg)
+
+    return value
+
+
+def _width(source: Source) -> float:
+    """Return the radius of 68 % containment (deg); NaN for all but disks and Gaussians."""
+    from villard.roi.kernel_source import R68, width_parameter
+
+    kind = _spatial_type(source)
+    if kind not in R68:
+        return float("nan")
+    parameter, factor = width_parameter(source.spatial_model, kind)
+    return float(factor * parameter.quantity.to_value("deg"))
+
+
+def _filename(part: str) -> Callable[[Source], str | None]:
+    def value(source: Source) -> str | None:
+        model = source.spatial_model if part == "spatial" else source.spectral_model
+        parts = (model, getattr(model, "model1", None), getattr(model, "model2", None))
+        for item in parts:
+            name = getattr(item, "filename", None) or (getattr(item, "meta", None) or {}).get("filename")
+            if name:
+                return str(name)
+        return None
+
+    return value
+
+
 #: What fermipy keeps of the present model; a catalogue may have other values in columns of these names.
 _OF_THE_MODEL: dict[str, Callable[[Source], Any]] = {
     "Source_Name": lambda source: source.name,
@@ -211,6 +256,13 @@ _OF_THE_MODEL: dict[str, Callable[[Source], Any]] = {
     "dec": _coordinate("icrs", "dec"),
     "glon": _coordinate("galactic", "l"),
     "glat": _coordinate("galactic", "b"),
+    "offset_ra": _from_centre("icrs", 0),
+    "offset_dec": _from_centre("icrs", 1),
+    "offset_glon": _from_centre("galactic", 0),
+    "offset_glat": _from_centre("galactic", 1),
+    "SpatialWidth": _width,
+    "Spatial_Filename": _filename("spatial"),
+    "Spectrum_Filename": _filename("spectral"),
 }
 
 
@@ -218,7 +270,7 @@ def _unknown_results() -> dict[str, Any]:
     """Return NaN for all numbers that fits give."""
     from villard.roi.fluxes import flux_keys
 
-    return dict.fromkeys(["ts", "npred", "npred_wt", "loglike", *flux_keys()], np.nan)
+    return dict.fromkeys(["ts", "npred", "npred_wt", "loglike", *flux_keys(), *_POSITION], np.nan)
 
 
 def _is_counts(model: Any) -> bool:

@@ -15,6 +15,7 @@ from villard.modeling.models.gtlike import (
     spatial_type,
     spectrum_type,
 )
+from villard.roi.products import is_angle
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -39,7 +40,7 @@ def catalog_table(roi: Any) -> Table:
     """
     from astropy.table import Table
 
-    rows = [_row(roi, source) for source in roi.sources]
+    rows = [_row(source) for source in roi.sources]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     table = Table()
     for key in keys:
@@ -85,6 +86,8 @@ def _unit(key: str) -> str:
     base = key.removesuffix("_err").removesuffix("_ul95").rstrip("0123456789")
     if key.endswith("_index"):
         return ""
+    if is_angle(key):
+        return "deg"
     if base in ("RAJ", "DEJ") or key in ("GLON", "GLAT") or key.startswith(("offset", "Conf_")):
         return "deg"
     if key in ("pivot_energy", "Pivot_Energy", "Cutoff"):
@@ -95,7 +98,7 @@ def _unit(key: str) -> str:
     return units.get(base, "")
 
 
-def _row(roi: Any, source: Source) -> dict[str, Any]:
+def _row(source: Source) -> dict[str, Any]:
     row: dict[str, Any] = {
         "Source_Name": source.name,
         "name": source.name,
@@ -105,7 +108,7 @@ def _row(roi: Any, source: Source) -> dict[str, Any]:
         "SpatialModel": _spatial_model(source),
         "SourceType": "DiffuseSource" if source.is_diffuse or source.extended else "PointSource",
     }
-    row |= _position(source, roi)
+    row |= _position(source)
     row |= _spectrum(source)
     for key, value in source.results.items():
         if key not in _OWN_FORM:
@@ -124,9 +127,10 @@ def _spatial_model(source: Source) -> str:
     return "PointSource" if kind == "SkyDirFunction" else kind
 
 
-def _position(source: Source, roi: Any) -> dict[str, float]:
+def _position(source: Source) -> dict[str, float]:
     position = source.skydir
-    keys = ("RAJ2000", "DEJ2000", "GLON", "GLAT", "offset_ra", "offset_dec", "offset_glon", "offset_glat")
+    offsets = ("offset_ra", "offset_dec", "offset_glon", "offset_glat")
+    keys = ("RAJ2000", "DEJ2000", "GLON", "GLAT", *offsets)
     if position is None:
         return {**dict.fromkeys(keys, _NAN), "offset": 0.0}
     equatorial, galactic = position.icrs, position.galactic
@@ -137,11 +141,7 @@ def _position(source: Source, roi: Any) -> dict[str, float]:
         "GLAT": galactic.b.deg,
         "offset": source.offset,
     }
-    for frame, names in (("icrs", ("offset_ra", "offset_dec")), ("galactic", ("offset_glon", "offset_glat"))):
-        center = roi.skydir.transform_to(frame)
-        offsets = center.spherical_offsets_to(position.transform_to(frame))
-        result |= {n: float(o.wrap_at("180d").deg) for n, o in zip(names, offsets, strict=True)}
-    return {key: float(value) for key, value in result.items()}
+    return {key: float(value) for key, value in (result | {key: source[key] for key in offsets}).items()}
 
 
 def _spectrum(source: Source) -> dict[str, float]:
