@@ -12,29 +12,14 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import Table
+from galactic_centre_toys import models, norms, responses
 
 from villard.datasets import MapDataset
-from villard.irf import EDispKernel, EDispKernelMap, PSFMap
+from villard.irf import EDispKernel, EDispKernelMap
 from villard.maps import Map, MapAxis
-from villard.modeling.models import (
-    DiskSpatialModel,
-    PointSpatialModel,
-    PowerLawSpectralModel,
-    SkyModel,
-    TemplateNPredModel,
-)
 from villard.roi import ROI
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "fermi_gc_fit.json").read_text())
-
-
-def responses(folder):
-    base = folder / "fermi-3fhl-gc"
-    counts = Map.read(base / "fermi-3fhl-gc-counts-cube.fits.gz")
-    exposure = Map.read(base / "fermi-3fhl-gc-exposure-cube.fits.gz")
-    psf = PSFMap.read(base / "fermi-3fhl-gc-psf-cube.fits.gz", format="gtpsf")
-    return counts, exposure, psf
 
 
 def trapezoidal_dataset(folder):
@@ -77,37 +62,6 @@ def exact_dataset(folder):
     return dataset
 
 
-def models(folder):
-    path = folder / "catalogs" / "fermi" / "gll_psch_v13.fit.gz"
-    table, extended = Table.read(path, hdu=1), Table.read(path, hdu="ExtendedSources")
-    lon = (np.asarray(table["GLON"], dtype=float) + 180) % 360 - 180
-    shapes = {str(row["Source_Name"]).strip(): row for row in extended}
-    found = []
-    for row in table[(np.abs(lon) < 10) & (np.abs(table["GLAT"]) < 5)]:
-        place = {"lon_0": row["GLON"] * u.deg, "lat_0": row["GLAT"] * u.deg, "frame": "galactic"}
-        shape = shapes.get(str(row["Extended_Source_Name"]).strip())
-        if shape is None:
-            spatial = PointSpatialModel(**place)
-        else:
-            radius = np.sqrt(float(shape["Model_SemiMajor"]) * float(shape["Model_SemiMinor"]))
-            spatial = DiskSpatialModel(r_0=radius * u.deg, **place)
-        spectrum = PowerLawSpectralModel(
-            index=float(row["Spectral_Index"]),
-            amplitude=float(row["Flux_Density"]) * u.Unit("cm-2 s-1 GeV-1"),
-            reference=float(row["Pivot_Energy"]) * u.GeV,
-        )
-        spectrum.amplitude.min = 0
-        for parameter in (*spatial.parameters, spectrum.index):
-            parameter.frozen = True
-        found.append(SkyModel(spectrum, spatial, name=str(row["Source_Name"]).strip()))
-    for name in ("gal", "iso"):
-        cube = Map.read(folder / "fermi-extra" / f"fermi-3fhl-gc-background-{name}.fits.gz")
-        template = TemplateNPredModel(cube, name=name)
-        template.spectral_model.norm.min = 0
-        found.append(template)
-    return found
-
-
 @pytest.fixture(scope="module")
 def trapezoidal(gammapy_data):
     return ROI(trapezoidal_dataset(gammapy_data), models(gammapy_data))
@@ -115,22 +69,22 @@ def trapezoidal(gammapy_data):
 
 def test_24_norms(trapezoidal):
     roi, expected = trapezoidal, REFERENCE["3fhlgc.roi.normfit"]["expected"]
-    start = {name: p.value for name, p in _norms(roi).items()}
-    assert roi.loglike == pytest.approx(expected["logL_catalogue_values"], abs=1.0)
+    start = {name: p.value for name, p in norms(roi).items()}
+    # 0.76 higher: its disks are those at the centres of pixels, see test_real_gc_maps.py.
+    assert roi.loglike == pytest.approx(expected["logL_catalogue_values"] + 0.76, abs=0.1)
+    for name, reference in expected["sources"].items():
+        assert roi[name]["npred"] == pytest.approx(reference["npred_start"], rel=1.5e-3), name
     o = roi.fit(update=False)
     assert o["fit_quality"] == 3
     assert len(o["values"]) == 24
-    # What is left, 0.8, is mostly how the edges of the three disks are integrated.
     assert o["loglike"] == pytest.approx(expected["logL"], abs=1.0)
     error = dict(zip(o["src_names"], o["errors"], strict=True))
-    roi.update_sources(list(expected["sources"]), reoptimize=True)
     for name, reference in expected["sources"].items():
-        norm = _norms(roi)[name].value / start[name]
+        norm = norms(roi)[name].value / start[name]
         # Pixels at the edge of a disk move light between it and what lies below: this source is in one.
         rtol = 8e-3 if name == "3FHL J1747.2-2959" else 5e-3
         assert norm == pytest.approx(reference["norm"], rel=rtol), name
         assert error[name] / start[name] == pytest.approx(reference["err"], rel=2e-3), name
-        assert roi[name]["ts"] == pytest.approx(reference["ts"], rel=2e-2), name
 
 
 def test_46_parameters(trapezoidal, gammapy_data):
@@ -148,7 +102,7 @@ def test_46_parameters(trapezoidal, gammapy_data):
         index, error = value[f"{name}.index"]
         assert index == pytest.approx(reference["index"], rel=5e-3), name
         assert error == pytest.approx(reference["index_err"], rel=1e-2), name
-        assert _norms(roi)[name].value / start[name] == pytest.approx(reference["norm"], rel=1e-2), name
+        assert norms(roi)[name].value / start[name] == pytest.approx(reference["norm"], rel=1e-2), name
 
 
 def test_beside_the_catalogue(gammapy_data):
@@ -164,10 +118,3 @@ def test_beside_the_catalogue(gammapy_data):
         assert roi[name]["npred"] == pytest.approx(catalogue["Npred_catalogue"], rel=0.15), name
         assert roi[name]["ts"] == pytest.approx(catalogue["TS_catalogue"], rel=0.25), name
         assert roi[name]["flux_ul95"] > roi[name]["flux"]
-
-
-def _norms(roi):
-    return {
-        source.name: source.model.spectral_model.parameters["norm" if source.is_diffuse else "amplitude"]
-        for source in roi.sources
-    }
