@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 
 from villard.exceptions import DataError
 from villard.irf import (
+    PSF3D,
     Background2D,
     Background3D,
     EffectiveAreaTable2D,
@@ -116,6 +117,25 @@ def test_background_of_the_field_of_view():
         make_map_background_irf(POINTING, 1 * u.s, turning, GEOM.to_cube([ENERGY]))
 
 
+def test_containment_of_the_file(gammapy_data):
+    """A PSF_TABLE of H.E.S.S. has means over bins, whose sums are 1: tables and maps hold as much in them."""
+    psf = PSF3D.read(gammapy_data / "hess-dl3-dr1/data/hess_dl3_dr1_obs_id_023523.fits.gz")
+    theta = psf.axes["rad"].edges
+    energy = psf.axes["energy_true"].center[[17, 21, 24, 27]]
+    parts = psf.data[[17, 21, 24, 27], 1] * -2 * np.pi * np.diff(np.cos(theta))
+    np.testing.assert_allclose(parts.sum(axis=1), 1, rtol=1e-3)
+    wanted = np.cumsum(parts / parts.sum(axis=1, keepdims=True), axis=1)[:, [3, 9, 20, 60]]
+    edges = theta[[4, 10, 21, 61]]
+    found = psf.containment(edges, energy[:, np.newaxis], 0.5 * u.deg)
+    np.testing.assert_allclose(found.value, wanted, rtol=2e-3)
+    axis = MapAxis.from_edges(psf.axes["energy_true"].edges, name="energy_true", interp="log")
+    position = POINTING.directional_offset_by(0 * u.deg, 0.5 * u.deg)
+    rad = MapAxis.from_bounds(0 * u.deg, 0.66 * u.deg, nbin=66, name="rad")
+    made = make_psf_map(psf, POINTING, RegionGeom.create(position, axes=[rad, axis]))
+    found = [made.containment(edges[1:], e, position).value for e in energy]
+    np.testing.assert_allclose(found, wanted[:, 1:], rtol=0.01)
+
+
 @pytest.mark.parametrize("name", list(REFERENCE["files"]))
 def test_against_gammapy(gammapy_data, name):
     expected, tables = REFERENCE["files"][name], load_irf_dict_from_file(gammapy_data / name)
@@ -123,10 +143,12 @@ def test_against_gammapy(gammapy_data, name):
     np.testing.assert_allclose(exposure.quantity.to_value("m2 s")[:, 1], expected["exposure"], rtol=1e-6)
     psf = make_psf_map(tables["psf"], POINTING, GEOM.to_cube([RAD, TRUE]), exposure)
     radius = psf.containment_radius(0.68, TRUE.center, CENTER).to_value("deg")
-    # Gammapy's radii are those of a grid of 0.0005 deg.
-    np.testing.assert_allclose(radius, expected["r68"], atol=5e-4)
+    # Gammapy's radii are those of a grid of 0.0005 deg. Of a PSF_TABLE it takes means over bins
+    # as values at their middles, which is up to 3 % off the file; see test_containment_of_the_file.
+    is_table = isinstance(tables["psf"], PSF3D)
+    np.testing.assert_allclose(radius, expected["r68"], atol=2.5e-3 if is_table else 5e-4)
     inside = psf.containment([0.05, 0.1, 0.2] * u.deg, 1 * u.TeV, CENTER).value
-    np.testing.assert_allclose(inside, expected["containment"], rtol=1e-3)
+    np.testing.assert_allclose(inside, expected["containment"], rtol=0.01 if is_table else 1e-3)
     edisp = make_edisp_kernel_map(tables["edisp"], POINTING, GEOM.to_cube([ENERGY, TRUE]), exposure)
     matrix = edisp.get_edisp_kernel(position=CENTER).pdf_matrix
     # The tables of the first CTA data challenge count events, by which Gammapy weights neighbours.

@@ -43,7 +43,7 @@ def test_spectrum(gammapy_data, mask):
     np.testing.assert_array_equal(dataset.acceptance_off.data.ravel(), REFERENCE["23523.acc_off"])
     # Its containment is read off a table of radii: ours is integrated.
     exposure = dataset.exposure.quantity.to_value("m2 s").ravel()
-    np.testing.assert_allclose(exposure, REFERENCE["23523.exposure"], rtol=0.015)
+    np.testing.assert_allclose(exposure, REFERENCE["23523.exposure"], rtol=0.002)
     matrix = dataset.edisp.pdf_matrix[10:14].ravel()
     np.testing.assert_allclose(matrix, REFERENCE["23523.edisp"], atol=1e-6)
     # Its regions are made of pixels, and so turned by other angles.
@@ -63,7 +63,10 @@ def test_map(gammapy_data, mask):
     exposure = dataset.exposure.quantity.to_value("m2 s")[::6, ::8, ::8].ravel()[:60]
     np.testing.assert_allclose(exposure, REFERENCE["map.exp"], rtol=1e-6)
     radius = dataset.psf.containment_radius(0.68, TRUE.center[5:20:4], position=CRAB)
-    np.testing.assert_allclose(radius.to_value("deg"), REFERENCE["map.psf"], atol=6e-4)
+    # Its map has the values at the middles of bins of 0.01 deg, ours what is in the bins of the file.
+    np.testing.assert_allclose(radius.to_value("deg"), REFERENCE["map.psf"], rtol=0.03)
+    true = observation.psf.containment_radius(0.68, TRUE.center[5:20:4], 0.5 * u.deg)
+    np.testing.assert_allclose(radius.to_value("deg"), true.to_value("deg"), rtol=0.01)
     # Ours integrates the table's power laws exactly, Gammapy's from edge to edge of the bins; in the first
     # bins, at the threshold, that matters.
     background = dataset.background.data.sum(axis=(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError
-from villard.irf.psf_table import RadialTable
+from villard.irf.psf_table import RadialTable, values_of_means
 from villard.irf.table import IRF
 from villard.maps.axis import value_in
 
@@ -183,39 +184,62 @@ class PSF3D(OffsetPSF, IRF):
         list of `~villard.irf.psf_table.RadialTable`
             Shapes, with the integral 1, or 0 where there is none.
         """
-        rad = self.axes["rad"]
-        values = self.evaluate(
+        values = self._at_middles.evaluate(
             energy_true=u.Quantity(energy_true)[:, np.newaxis],
             offset=u.Quantity(offset)[:, np.newaxis],
-            rad=rad.center,
+            rad=self.axes["rad"].center,
         ).to_value("sr-1")
-        theta, end = rad.center.to_value("rad"), float(rad.edges[-1].to_value("rad"))
+        theta, end = self._theta
         return [RadialTable(theta, row, theta_max=end).normalized() for row in values]
 
-    def normalized(self) -> PSF3D:
-        """Return the table with the integral 1 for each energy and offset, unless it is all zero."""
+    @property
+    def _theta(self) -> tuple[Array, float]:
+        """Middles of the bins, and the end of the table (rad)."""
         rad = self.axes["rad"]
-        theta, end = rad.center.to_value("rad"), float(rad.edges[-1].to_value("rad"))
-        data, factor = self.data.copy(), float(self.unit.to("sr-1"))
+        return rad.center.to_value("rad"), float(rad.edges[-1].to_value("rad"))
+
+    @cached_property
+    def _at_middles(self) -> PSF3D:
+        """Table of values at the middles of bins, between which shapes are interpolated.
+
+        Files have means over bins, or values at their middles: it is what has the integral 1.
+        """
+        theta, end = self._theta
+        edges = self.axes["rad"].edges.to_value("rad")
+        data = self.data * float(self.unit.to("sr-1"))
         for index in np.ndindex(data.shape[:2]):
-            data[index] /= RadialTable(theta, data[index] * factor, theta_max=end).integral or 1.0
-        return PSF3D(self.axes, data, self.unit, self.meta)
+            row = data[index]
+            by_means = np.pi * np.sum(np.diff(4 * np.sin(edges / 2) ** 2) * row)
+            by_values = RadialTable(theta, row, theta_max=end).integral
+            if abs(by_means - 1) < abs(by_values - 1):
+                data[index] = values_of_means(edges, row)
+        return PSF3D(self.axes, data, "sr-1", self.meta)
+
+    def normalized(self) -> PSF3D:
+        """Return values at the middles of bins with the integral 1, or 0 where the table is all zero."""
+        theta, end = self._theta
+        data = self._at_middles.data.copy()
+        for index in np.ndindex(data.shape[:2]):
+            data[index] /= RadialTable(theta, data[index], theta_max=end).integral or 1.0
+        return PSF3D(self.axes, data, "sr-1", self.meta)
 
     def to_psf3d(self, rad_axis: Any = None) -> PSF3D:
-        """Return the table at other angles.
+        """Return the table as values at other angles.
 
         Parameters
         ----------
         rad_axis : `~villard.maps.MapAxis`, optional
-            Angles; those of the table by default.
+            Angles; the table itself is returned by default.
         """
         if rad_axis is None:
             return self
-        rad = self.axes["rad"]
-        theta, end = rad.center.to_value("rad"), float(rad.edges[-1].to_value("rad"))
-        at, factor = rad_axis.center.to_value("rad"), float(self.unit.to("sr-1"))
+        theta, end = self._theta
+        edges = rad_axis.edges.to_value("rad")
+        areas = np.pi * np.diff(4 * np.sin(edges / 2) ** 2)
         data = np.zeros((*self.data.shape[:2], rad_axis.nbin))
         for index in np.ndindex(data.shape[:2]):
-            data[index] = RadialTable(theta, self.data[index] * factor, theta_max=end).evaluate(at)
+            table = RadialTable(theta, self._at_middles.data[index], theta_max=end)
+            # Wide bins hold as much as there is in them.
+            data[index] = values_of_means(edges, np.maximum(-np.diff(table.outside(edges)), 0.0) / areas)
         axes = [self.axes["energy_true"], self.axes["offset"], rad_axis]
         return PSF3D(axes, data, "sr-1", self.meta)

@@ -21,11 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from villard.exceptions import DataError
 
-__all__ = ["GaussShape", "KingShape", "RadialShape", "RadialTable"]
+__all__ = ["GaussShape", "KingShape", "RadialShape", "RadialTable", "values_of_means"]
 
 Array = NDArray[np.float64]
 
 _STEPS = 8
+#: Most corrections of values to the means of their bins, and how well integrals agree then.
+_CORRECTIONS, _TOLERANCE = 8, 1e-4
 
 
 class RadialShape(Protocol):
@@ -137,6 +139,46 @@ class RadialTable:
             is_below = self.outside(middle) > wanted
             lower, upper = np.where(is_below, middle, lower), np.where(is_below, upper, middle)
         return 0.5 * (lower + upper)
+
+
+def values_of_means(edges: ArrayLike, means: ArrayLike) -> Array:
+    """Return values at the middles of bins, whose `RadialTable` has given means over the bins.
+
+    Between the middles of wide bins a cusp is far from what the means of the bins are, taken as values.
+
+    Parameters
+    ----------
+    edges : array-like
+        Edges of bins (rad), shape (n + 1,).
+    means : array-like
+        Means over solid angle (sr-1), shape (n,).
+
+    Examples
+    --------
+    >>> edges = np.linspace(0, 0.01, 11)
+    >>> integrals = -np.diff(np.exp(-edges / 0.001))
+    >>> means = integrals / np.pi / np.diff(edges**2)
+    >>> values = values_of_means(edges, means)
+    >>> table = RadialTable(0.5 * (edges[1:] + edges[:-1]), values, edges[-1])
+    >>> bool(np.allclose(-np.diff(table.outside(edges)), integrals, rtol=1e-3))
+    True
+    """
+    edges, means = np.asarray(edges, dtype=float), np.asarray(means, dtype=float)
+    wanted = np.pi * np.diff(_t(edges)) * means
+    middle, values = 0.5 * (edges[1:] + edges[:-1]), means.copy()
+    best, least = values, np.inf
+    for _ in range(_CORRECTIONS):
+        found = -np.diff(RadialTable(middle, values, edges[-1]).outside(edges))
+        wrong = float(np.sum(np.abs(found - wanted)))
+        # Beside empty bins it doesn't converge.
+        if wrong >= least:
+            break
+        best, least = values, wrong
+        if wrong <= _TOLERANCE * wanted.sum():
+            break
+        ratio = np.divide(wanted, found, out=np.ones(len(means)), where=(found > 0) & (wanted > 0))
+        values = values * np.clip(ratio, 0.5, 2)
+    return best
 
 
 def _with_ends(t: Array, f: Array, t_max: float) -> tuple[Array, Array]:
