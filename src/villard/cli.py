@@ -223,7 +223,8 @@ def roi(
     fit: Annotated[bool, typer.Option("--fit", help="Fit what --free says, all at once.")] = False,
     free: Annotated[str, typer.Option(help="What is freed for the fit: norm or all.")] = "norm",
     distance: Annotated[
-        float | None, typer.Option(min=0, help="Free sources within this distance only (deg).")
+        float | None,
+        typer.Option(help="Free only sources within this distance (deg), and diffuse emission."),
     ] = None,
     find_sources: Annotated[
         bool, typer.Option("--find-sources", help="Search for sources and add them.")
@@ -269,7 +270,9 @@ def roi(
         typer.echo(str(run.roi))
         for message in run.messages:
             typer.echo(message)
-        typer.echo(f"Wrote {', '.join(path.name for path in run.paths)}")
+        folder = run.paths[0].parent
+        place = "" if folder == Path() else f" to {folder}/"
+        typer.echo(f"Wrote {', '.join(path.name for path in run.paths)}{place}")
         if not run.success:
             raise typer.Exit(FIT_FAILED)
 

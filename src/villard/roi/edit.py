@@ -13,9 +13,8 @@ import numpy as np
 from villard.exceptions import ModelError, ParameterError
 from villard.modeling.models.gtlike import model_from_dict, norm_parameter, shape_parameters
 from villard.roi.fluxes import flux_results
-from villard.roi.io import default_overwrite
 from villard.roi.limits import set_limits
-from villard.roi.products import are_alike, product_path, total_map
+from villard.roi.products import are_alike, default_overwrite, product_path, total_map
 from villard.roi.selection import select_sources
 from villard.roi.source import Source, normalised
 

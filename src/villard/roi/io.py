@@ -15,7 +15,8 @@ import astropy.units as u
 import numpy as np
 
 from villard import __version__
-from villard.exceptions import FileFormatError, ModelError, VillardError
+from villard.exceptions import ConfigError, FileFormatError, VillardError
+from villard.roi.products import default_overwrite, files_of, region_paths, region_stem, without_suffix
 from villard.utils.io import atomic_write, check_overwrite
 from villard.utils.paths import make_path
 
@@ -26,8 +27,6 @@ __all__ = ["Files", "load_region", "write_region"]
 
 log = logging.getLogger(__name__)
 
-#: Suffixes that may follow the name of a region.
-_SUFFIXES = (".fits", ".fits.gz", ".yaml", ".yml", ".npy")
 _FORMAT = 1
 
 
@@ -68,14 +67,16 @@ class Files:
         list of `~pathlib.Path`
             Files.
         """
-        paths = write_region(self, outfile, default_overwrite(self) if overwrite is None else overwrite)
+        if kwargs and not make_plots:
+            raise ConfigError(f"write_roi: unknown argument {next(iter(kwargs))!r}")
+        replace = default_overwrite(self) if overwrite is None else overwrite
+        paths = write_region(self, outfile, replace)
+        # Beside the region, also where that is in a folder.
+        stem = str(without_suffix(make_path(outfile)))
         if save_model_map:
-            stem = str(_without_suffix(make_path(outfile)))
-            paths.append(self.write_model_map(stem, overwrite=overwrite))  # type: ignore[attr-defined]
+            paths.append(self.write_model_map(stem, overwrite=replace))  # type: ignore[attr-defined]
         if make_plots:
-            self.make_plots(_stem(self, outfile).name, **kwargs)  # type: ignore[attr-defined]
-        elif kwargs:
-            raise ModelError(f"write_roi: unknown argument {next(iter(kwargs))!r}")
+            paths += self.make_plots(stem, **{"overwrite": replace, **kwargs})  # type: ignore[attr-defined]
         return paths
 
     @classmethod
@@ -179,26 +180,6 @@ def _set_from(roi: Any, name: str, par: str, setting: Any) -> None:
         roi.free_parameter(name, par, bool(setting["free"]))
 
 
-def default_overwrite(roi: Any) -> bool:
-    """Return whether files are replaced unless a call says otherwise."""
-    fileio = getattr(getattr(roi, "config", None), "fileio", None)
-    return bool(getattr(fileio, "overwrite", False))
-
-
-def _without_suffix(path: Path) -> Path:
-    for suffix in _SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.with_name(path.name.removesuffix(suffix))
-    return path
-
-
-def _stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
-    """Return the path of a region's files without suffix."""
-    path = _without_suffix(make_path(outfile))
-    folder = getattr(getattr(getattr(roi, "config", None), "fileio", None), "outdir", None)
-    return path if folder is None or path.is_absolute() else make_path(folder) / path
-
-
 # Writing
 
 
@@ -206,15 +187,10 @@ def write_region(roi: Any, outfile: str | os.PathLike[str], overwrite: bool = Fa
     """Write a region; see `Files.write_roi`."""
     from villard.roi.tables import catalog_table, params_table, roi_table, sources_table
 
-    stem = _stem(roi, outfile)
-    paths = {
-        "tables": stem.with_name(f"{stem.name}.fits"),
-        "models": stem.with_name(f"{stem.name}.yaml"),
-    }
-    datasets = {d.name: stem.with_name(f"{stem.name}_{d._name_in_files}.fits") for d in roi.datasets}
-    xml = [stem.with_name(f"{stem.name}_{i:02d}.xml") for i in range(len(roi.datasets))]
+    stem = region_stem(roi, outfile)
+    paths, datasets, xml = files_of(stem, roi)
     # Before anything is written.
-    for path in (*paths.values(), *datasets.values(), *xml):
+    for path in region_paths(roi, outfile):
         check_overwrite(path, overwrite)
     stem.parent.mkdir(parents=True, exist_ok=True)
     for dataset in roi.datasets:
@@ -385,7 +361,7 @@ def _config_hdu(state: Mapping[str, Any]) -> Any:
 
 
 def _find(infile: str | os.PathLike[str]) -> Path:
-    path = _without_suffix(make_path(infile))
+    path = without_suffix(make_path(infile))
     file = path.with_name(f"{path.name}.fits")
     if not file.is_file():
         raise FileFormatError(

@@ -11,18 +11,64 @@ import numpy as np
 
 from villard.exceptions import ModelError
 from villard.utils.io import atomic_write, check_overwrite
+from villard.utils.paths import make_path
 
 __all__ = [
     "are_alike",
+    "default_overwrite",
+    "files_of",
     "is_angle",
     "map_hdu",
     "product_path",
     "product_paths",
+    "region_paths",
+    "region_stem",
     "row_hdu",
     "total_map",
+    "without_suffix",
     "write_maps",
     "write_npy",
 ]
+
+#: Suffixes that may follow the name of a region.
+_SUFFIXES = (".fits", ".fits.gz", ".yaml", ".yml", ".npy")
+
+
+def default_overwrite(roi: Any) -> bool:
+    """Return whether files are replaced unless a call says otherwise."""
+    fileio = getattr(getattr(roi, "config", None), "fileio", None)
+    return bool(getattr(fileio, "overwrite", False))
+
+
+def without_suffix(path: Path) -> Path:
+    """Return the name of a region without the end of one of its files."""
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.with_name(path.name.removesuffix(suffix))
+    return path
+
+
+def region_stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
+    """Return the path of a region's files without suffix."""
+    path = without_suffix(make_path(outfile))
+    folder = getattr(getattr(getattr(roi, "config", None), "fileio", None), "outdir", None)
+    return path if folder is None or path.is_absolute() else make_path(folder) / path
+
+
+def region_paths(roi: Any, outfile: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that `Files.write_roi` writes of every region."""
+    tables, datasets, xml = files_of(region_stem(roi, outfile), roi)
+    return [*tables.values(), *datasets.values(), *xml]
+
+
+def files_of(stem: Path, roi: Any) -> tuple[dict[str, Path], dict[str, Path], list[Path]]:
+    """Return the files of a region: of its tables and models, of each dataset, and for gtlike."""
+    tables = {
+        "tables": stem.with_name(f"{stem.name}.fits"),
+        "models": stem.with_name(f"{stem.name}.yaml"),
+    }
+    datasets = {d.name: stem.with_name(f"{stem.name}_{d._name_in_files}.fits") for d in roi.datasets}
+    return tables, datasets, [stem.with_name(f"{stem.name}_{i:02d}.xml") for i in range(len(roi.datasets))]
 
 
 def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool = False) -> Path:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from villard.exceptions import ConfigError
+import numpy as np
+
+from villard.exceptions import ConfigError, FitError
+from villard.roi.products import default_overwrite, region_paths, without_suffix
+from villard.utils.io import check_overwrite
+from villard.utils.paths import make_path
 
 __all__ = ["ROIRun", "ROISteps", "run_roi"]
 
@@ -31,6 +37,8 @@ class ROISteps:
         Sources that are localised, tested for extension, and of which there shall be SEDs.
     tsmap, residmap, psmap : bool
         Whether maps are made.
+    plots : bool
+        Whether all of these, and the region itself, are plotted.
     """
 
     optimize: bool = False
@@ -46,10 +54,16 @@ class ROISteps:
     psmap: bool = False
     plots: bool = False
 
+    @property
+    def looks(self) -> bool:
+        """Whether anything is to be done besides the fit."""
+        several = any((self.localize, self.extension, self.sed))
+        return several or any((self.find_sources, self.tsmap, self.residmap, self.psmap))
+
 
 @dataclass
 class ROIRun:
-    """What `run_roi` has done: the region, a sentence per step, and whether the fit succeeded."""
+    """What `run_roi` has done: the region, a sentence per step, whether all succeeded, and the files."""
 
     roi: Any
     messages: list[str] = field(default_factory=list)
@@ -75,20 +89,21 @@ def run_roi(
     output : str
         Name of the files that are written.
     overwrite : bool, optional
-        Whether existing files are replaced.
+        Whether existing files are replaced; by default as the configuration says.
     report : callable
         Called with what is being done.
     """
     from villard.roi import ROI
 
-    if steps.free not in ("norm", "all"):
-        raise ConfigError(f"free: expected 'norm' or 'all', found {steps.free!r}")
+    _check_steps(steps)
     report("Reading data and models")
     is_written = os.fspath(config).endswith((".fits", ".fits.gz"))
     roi = ROI.load_roi(config) if is_written else ROI.from_config(config)
-    # A name that isn't there is told before hours of work.
-    for name in (*steps.localize, *steps.extension, *steps.sed):
-        roi[name]
+    # What can't be done is told before hours of work.
+    _check_sources(roi, steps)
+    replace = default_overwrite(roi) if overwrite is None else overwrite
+    for path in region_paths(roi, output):
+        check_overwrite(path, replace)
     run = ROIRun(roi)
     if steps.optimize:
         report("Optimising")
@@ -96,10 +111,36 @@ def run_roi(
         run.messages.append(f"optimize: ln L {result['loglike0']:.3f} -> {result['loglike1']:.3f}")
     if steps.fit:
         _fit(run, steps, report)
-    _look(run, steps, output, report)
+    if (steps.optimize or steps.fit) and steps.looks:
+        # So that the fit isn't lost if the rest is interrupted.
+        report("Writing")
+        roi.write_roi(output, overwrite=replace)
+        replace = True
+    products = _look(run, steps, output, replace, report)
     report("Writing")
-    run.paths = roi.write_roi(output, overwrite=overwrite, make_plots=steps.plots)
+    run.paths = [*roi.write_roi(output, overwrite=replace, make_plots=steps.plots), *products]
     return run
+
+
+def _check_steps(steps: ROISteps) -> None:
+    if steps.free not in ("norm", "all"):
+        raise ConfigError(f"free: expected 'norm' or 'all', found {steps.free!r}")
+    if steps.distance is not None and not steps.distance > 0:
+        raise ConfigError(f"distance: expected an angle above 0 (deg), found {steps.distance:g}")
+    if not steps.fit and (steps.distance is not None or steps.free != "norm"):
+        raise ConfigError("free and distance say what a fit frees, but no fit is asked for")
+
+
+def _check_sources(roi: Any, steps: ROISteps) -> None:
+    from villard.roi.refit import check_movable
+    from villard.roi.sed import check_source
+
+    for name in steps.localize:
+        check_movable(roi, name, "localize")
+    for name in steps.extension:
+        check_movable(roi, name, "extension")
+    for name in steps.sed:
+        check_source(roi[name], "sed")
 
 
 def _fit(run: ROIRun, steps: ROISteps, report: Callable[[str], Any]) -> None:
@@ -116,31 +157,62 @@ def _fit(run: ROIRun, steps: ROISteps, report: Callable[[str], Any]) -> None:
     )
 
 
-def _look(run: ROIRun, steps: ROISteps, output: str, report: Callable[[str], Any]) -> None:
+def _look(
+    run: ROIRun, steps: ROISteps, output: str, replace: bool, report: Callable[[str], Any]
+) -> list[Path]:
+    """Search, localise, make spectra and maps; return the files. One that fails doesn't end the others."""
     roi = run.roi
-    prefix = Path(output).name
+    files = {"prefix": str(without_suffix(make_path(output))), "overwrite": replace}
+    plotted = {**files, "make_plots": steps.plots}
+    paths: list[Path] = []
+
+    def attempt(kind: str, call: Callable[[], Any], tell: Callable[[Any], str]) -> None:
+        try:
+            result = call()
+        except FitError as error:
+            run.success = False
+            run.messages.append(f"{kind}: failed. {error}")
+            return
+        run.messages.append(f"{kind}: {tell(result)}")
+        written = result.get("file") if isinstance(result, Mapping) else result["file"]
+        if written:
+            paths.append(Path(written))
+
     if steps.find_sources:
         report("Searching for sources")
-        found = roi.find_sources(prefix=prefix)
-        names = [source["name"] for source in found["sources"]] if isinstance(found, dict) else found
-        run.messages.append(f"find_sources: {len(names)} found")
+        attempt("find_sources", lambda: roi.find_sources(**files), _found)
     for name in steps.localize:
         report(f"Localising {name}")
-        result = roi.localize(name)
-        run.messages.append(f"localize {name}: within {result['pos_r95']:.4f} deg (95 %)")
+        call = partial(roi.localize, name, **plotted)
+        attempt(f"localize {name}", call, lambda r: f"within {r['pos_r95']:.4f} deg (95 %)")
     for name in steps.extension:
         report(f"Testing {name} for extension")
-        result = roi.extension(name)
-        run.messages.append(
-            f"extension {name}: {result['ext']:.4f} deg, below {result['ext_ul95']:.4f} deg (95 %), "
-            f"TS {result['ts_ext']:.2f}"
-        )
+        attempt(f"extension {name}", partial(roi.extension, name, **plotted), _width)
     for name in steps.sed:
         report(f"SED of {name}")
-        roi.sed(name, prefix=prefix, write_fits=True, make_plots=steps.plots)
-        run.messages.append(f"sed {name}: written")
+        attempt(f"sed {name}", partial(roi.sed, name, **plotted), _spectrum)
     for kind in ("tsmap", "residmap", "psmap"):
         if getattr(steps, kind):
             report(f"Making the {kind}")
-            getattr(roi, kind)(prefix=prefix, make_plots=steps.plots)
-            run.messages.append(f"{kind}: written")
+            attempt(kind, partial(getattr(roi, kind), **plotted), _extreme)
+    return paths
+
+
+def _found(result: Mapping[str, Any]) -> str:
+    names = [source.name for source in result["sources"]]
+    return f"{len(names)} found{': ' if names else ''}{', '.join(names)}"
+
+
+def _width(result: Mapping[str, Any]) -> str:
+    return f"{result['ext']:.4f} deg, below {result['ext_ul95']:.4f} deg (95 %), TS {result['ts_ext']:.2f}"
+
+
+def _spectrum(result: Any) -> str:
+    return f"{int(np.sum(~result['is_ul']))} of {len(result)} bins with a detection"
+
+
+def _extreme(result: Mapping[str, Any]) -> str:
+    key = next(key for key in ("sqrt_ts", "sigma", "psmap") if key in result)
+    name = {"sqrt_ts": "sqrt(TS)", "sigma": "sigma", "psmap": "PS"}[key]
+    data = result[key].data
+    return f"{name} from {np.nanmin(data):.2f} to {np.nanmax(data):.2f}"
