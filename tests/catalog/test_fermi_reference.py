@@ -26,23 +26,28 @@ def catalogs(gammapy_data):
     ("file", "kind"), sorted({tuple(key.split(".")[1:3]) for key in REFERENCE if key.startswith("catalog.")})
 )
 def test_integrals_of_all_sources(catalogs, file, kind):
-    """The integral of each spectrum beside the column of the catalogue: the distribution of ratios."""
+    """The integral of each spectrum beside the columns of the catalogue: the distribution of ratios."""
     catalog = catalogs[FILES[file]]
     rows = np.flatnonzero(catalog.table["SpectrumType"] == kind)
-    wanted = {column: REFERENCE.get(f"catalog.{file}.{kind}.{column}") for column in COLUMNS}
-    wanted = {column: entry for column, entry in wanted.items() if entry is not None}
-    ratios: dict[str, list[float]] = {column: [] for column in wanted}
+    ratios: dict[str, list[float]] = {column: [] for column in COLUMNS}
     for row in rows:
         source = catalog[row]
         spectrum = source.spectral_model()
-        for column in wanted:
-            method, low = COLUMNS[column]
+        for column, (method, low) in COLUMNS.items():
             ratio = getattr(spectrum, method)(low, 100 * u.GeV) / source.data[column]
             ratios[column].append(float(ratio.to_value("")))
-    for column, entry in wanted.items():
-        assert len(rows) == entry["expected"]["n"]
-        found = np.percentile(ratios[column], [0, 1, 50, 99, 100])
-        np.testing.assert_allclose(found, entry["expected"]["ratio_percentiles"], rtol=1e-5)
+    for column, found in ratios.items():
+        percentiles = np.percentile(found, [0, 1, 50, 99, 100])
+        entry = REFERENCE.get(f"catalog.{file}.{kind}.{column}")
+        if entry is not None:
+            assert len(rows) == entry["expected"]["n"]
+            np.testing.assert_allclose(percentiles, entry["expected"]["ratio_percentiles"], rtol=1e-5)
+        # Fluxes without an error are upper limits.
+        other = rows[np.abs(np.array(found) - 1) > 6e-3]
+        assert np.all(catalog.table[f"Unc_{column}"][other] == 0)
+        assert len(other) == (2 if (file, kind, column) == ("3FGL", "PowerLaw", "Flux1000") else 0)
+        assert percentiles[2] == pytest.approx(1, abs=4e-4)
+        np.testing.assert_allclose(percentiles[[1, 3]], 1, atol=2.2e-3)
 
 
 def test_integrals_of_3fhl(gammapy_data):
@@ -68,6 +73,24 @@ def test_numbers_of_sources(catalogs, key):
         lon, lat, radius = (float(text) for text in found.groups())
         center = SkyCoord(lon, lat, unit="deg", frame="galactic")
     assert len(catalog.select_region(center, radius=radius)) == entry["expected"]
+
+
+#: Sources in maps around the Galactic Centre: width and height (deg) by catalogue.
+IN_MAPS = {
+    "3FHL": {(20, 10): 22, (24, 14): 30, (15, 8): 18, (8, 8): 13},
+    "3FGL": {(20, 10): 63},
+    "4FGL": {(20, 10): 156},
+    "4FGL-DR4": {(20, 10): 240, (24, 14): 319, (15, 8): 180, (8, 8): 110},
+}
+
+
+@pytest.mark.parametrize("name", IN_MAPS)
+def test_numbers_of_sources_in_maps(catalogs, name):
+    catalog = catalogs[name] if name in catalogs else read_catalog(name)
+    place = catalog.positions.galactic
+    for (width, height), number in IN_MAPS[name].items():
+        inside = (np.abs(place.l.wrap_at("180d").deg) < width / 2) & (np.abs(place.b.deg) < height / 2)
+        assert inside.sum() == number
 
 
 @pytest.mark.parametrize("key", [key for key in REFERENCE if key.startswith("roi.par.")])
