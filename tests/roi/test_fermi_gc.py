@@ -51,6 +51,11 @@ def test_counts_exposure_and_sources_of_the_whole(gammapy_data):
         energy = psf.energy_axis_true.center.to_value("MeV")
         value = np.exp(np.interp(np.log(4466.8), np.log(energy), np.log(known)))
         np.testing.assert_allclose(dataset.exposure.data[0], value, rtol=1e-5)
+        assert known[0] == pytest.approx([1.53347e11, 1.56347e11][i], rel=1e-5)
+        # No margins: what is scattered out of the first and the last bin is lost.
+        lost = dataset.edisp.pdf_matrix.sum(axis=1)
+        assert lost[[0, -1]] == pytest.approx([[0.87362, 0.86748], [0.86585, 0.87395]][i], abs=1e-5)
+        assert np.all(lost[2:-2] > 0.995)
     assert len(roi.get_sources(exclude_diffuse=True)) == 13
 
 
