@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 from typer.testing import CliRunner
 
 from villard.bayes import Posterior
@@ -85,6 +86,30 @@ def test_whole_chain_and_again(config: Path) -> None:
     anew = runner.invoke(app, ["bayes", str(config), "--overwrite"])
     assert anew.exit_code == 0, anew.output
     assert (folder / "events.fits").read_bytes() != before["events.fits"]
+
+
+def test_events_of_a_file(config: Path) -> None:
+    """Simulated ones know their bounds; of others the defaults would be wrong."""
+    runner = CliRunner()
+    simulation = CONFIG.split("grids:")[0]
+    config.write_text(simulation)
+    assert runner.invoke(app, ["simulate", str(config)]).exit_code == 0
+    kept = "\n".join(
+        line for line in CONFIG.splitlines() if not line.startswith(("n_events", "energy_bounds", "width"))
+    )
+    total = "total: {type: UniformPrior, parameters: [{name: min, value: 50}, {name: max, value: 500}]}"
+    config.write_text(f"{kept}\nevents: events.fits\n{total}\n")
+    done = runner.invoke(app, ["bayes", str(config)])
+    assert done.exit_code == 0, done.output
+    posterior = Posterior.read(config.parent / "result" / "posterior.fits")
+    assert abs(posterior.mean["source"] - 0.4) < 4 * posterior.sd["source"]
+    assert abs(posterior.mean["total"] - 150) < 40
+    with fits.open("events.fits", mode="update") as hdus:
+        del hdus["EVENTS"].header["FOV_LON"]
+    done = runner.invoke(app, ["bayes", str(config), "-o", "other"])
+    assert done.exit_code == 2
+    assert "expected energy_bounds and width too" in " ".join(done.output.split())
+    assert not Path("other/events.fits").exists()
 
 
 def test_mistakes_are_told(config: Path) -> None:

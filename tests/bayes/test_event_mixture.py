@@ -410,6 +410,47 @@ def test_components_that_can_t_be_used(observation: Observation, events: Any) ->
         EventMixture([events], [observation] * 2, {"CCR": background})
 
 
+def test_selected_events_know_their_bounds(
+    observation: Observation, components: dict[str, Any], events: Any
+) -> None:
+    low, high = 0.5 * u.TeV, 5 * u.TeV
+    mixture = EventMixture(events.select_energy([low, high]), observation, components)
+    assert mixture.responses[0].field.energy_bounds == (0.5, 5.0)
+    near = events.select_offset([0, 1] * u.deg)
+    with pytest.raises(DataError, match="expected energy_bounds and width"):
+        EventMixture(near, observation, components)
+    inside = EventMixture(
+        near, observation, components, energy_bounds=BOUNDS, width=1.4 * u.deg, outside="drop"
+    )
+    assert inside.n_outside > 0
+
+
+def test_grids_have_units_and_limits(
+    observation: Observation, components: dict[str, Any], events: Any
+) -> None:
+    source = components["source"]
+    index = source.parameters["index"]
+    before = index.min, index.max
+    try:
+        index.min, index.max = 1.6, 2.4
+        grid = ParameterGrid(bounds=(1.5, 2.5), bins=11, scale="lin")
+        few = events.select_row_subset(slice(0, 100))
+        mixture = EventMixture(few, observation, components, grids={"index": grid})
+        values = mixture.prior_transform(np.random.default_rng(0).random((500, 3)))[:, -1]
+        assert set(values.round(9)) == set(np.linspace(1.6, 2.4, 9).round(9))
+    finally:
+        index.min, index.max = before
+    source.spectral_model.reference.frozen = False
+    source.spectral_model.reference.prior = UniformPrior(min=0.5, max=3)
+    try:
+        grids = {"reference": ParameterGrid(bounds=[0.5, 3] * u.TeV, bins=3), "index": grid}
+        mixture = EventMixture(few, observation, components, grids=grids)
+        assert mixture.space.units["reference"] == "TeV"
+    finally:
+        source.spectral_model.reference.frozen = True
+        source.spectral_model.reference.prior = None
+
+
 def test_settings_that_can_t_be_used(
     observation: Observation, components: dict[str, Any], events: Any, tmp_path: Path
 ) -> None:

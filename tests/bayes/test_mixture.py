@@ -180,6 +180,13 @@ def test_a_prior_that_excludes_the_data() -> None:
         mixture.sample("importance")
 
 
+def test_tree_prints_shares_of_observations() -> None:
+    tree = MixtureTree({"a": 1, "b": {"c": 2, "d": 3}})
+    text = tree.format({"a[7]": 0.25, "a[8]": 0.5, "b[7]": 0.75, "b[8]": 0.5, "c": 1.0})
+    assert text.splitlines()[1].split("  ")[-1] == "0.25 [7], 0.5 [8]"
+    assert text.splitlines()[3].endswith("c  1")
+
+
 def test_tree_prints_with_values() -> None:
     x, normal = gaussians(20)
     mixture = Mixture(

@@ -3,9 +3,11 @@
 The file has the keys of a simulation (see `villard.analysis.simulation`), of which ``observation`` and
 ``components`` are needed, and these::
 
-    events: events.fits                # default: events are simulated, as the other keys say
+    events: events.fits                # default: events are simulated, as the other keys say; other than
+                                       # simulated ones need energy_bounds and width
     grids:                             # parameters at whose values densities are tabulated
       mass: {bounds: [0.12 TeV, 38.1 TeV], bins: 121, scale: log10, discrete: true}
+    total: {type: LogUniformPrior, parameters: [...]}      # prior of the number of events: Poisson term
     alpha: 1                           # concentrations of the Dirichlet priors, by node if they differ
     bounds: {containment: 0.9999, bin_size: 0.05 deg}      # or dex and angle
     outside: raise                     # or drop: events outside of energy_bounds and width
@@ -90,6 +92,7 @@ class BayesConfig(SimulationConfig):
     events: str | None = None
     grids: dict[str, GridConfig] = {}
     alpha: float | dict[str, Any] = 1.0
+    total: dict[str, Any] | None = None
     bounds: BoundsConfig = BoundsConfig()
     outside: Literal["raise", "drop"] = "raise"
     sampler: SamplerConfig = SamplerConfig()
@@ -211,6 +214,7 @@ def _prepare(config: BayesConfig, folder: Path, overwrite: bool) -> bool:
 def _mixture(config: BayesConfig, folder: Path, report: Callable[[str], None]) -> EventMixture:
     from villard.bayes import EventMixture
     from villard.data import EventList
+    from villard.modeling.prior import Prior
     from villard.simulate.simulated_events import SimulatedEvents
 
     tree = config.tree()
@@ -220,9 +224,9 @@ def _mixture(config: BayesConfig, folder: Path, report: Callable[[str], None]) -
     bounds: dict[str, Any] = {}
     if config.events is not None:
         events: Any = EventList.read(config._folder / make_path(config.events))
-        width = config.width if isinstance(config.width, u.Quantity) else u.Quantity(list(config.width))
-        bounds = {"energy_bounds": u.Quantity(list(config.energy_bounds)), "width": width}
-        bounds["frame"] = config.frame
+        if "FOV_LON" in events.meta:
+            events = SimulatedEvents(events.table)
+        bounds = _bounds(config, isinstance(events, SimulatedEvents))
     elif (folder / "events.fits").exists():
         events = SimulatedEvents.read(folder / "events.fits")
     else:
@@ -238,6 +242,7 @@ def _mixture(config: BayesConfig, folder: Path, report: Callable[[str], None]) -
         tree,
         grids={name: grid.create() for name, grid in config.grids.items()},
         alpha=config.alpha,
+        total=None if config.total is None else Prior.from_dict(config.total),
         outside=config.outside,
         containment=own.containment,
         dex=own.dex,
@@ -246,6 +251,24 @@ def _mixture(config: BayesConfig, folder: Path, report: Callable[[str], None]) -
         folder=folder / "chunks",
         **bounds,
     )
+
+
+def _bounds(config: BayesConfig, is_known: bool) -> dict[str, Any]:
+    """Return the bounds that the configuration states: its defaults aren't those of any events."""
+    stated = config.model_fields_set
+    lacking = [key for key in ("energy_bounds", "width") if key not in stated]
+    if lacking and not is_known:
+        raise ConfigError(
+            f"events: expected {' and '.join(lacking)} too, within which the events of {config.events} were "
+            "selected (simulated ones know theirs)"
+        )
+    bounds: dict[str, Any] = {}
+    if "energy_bounds" in stated:
+        bounds["energy_bounds"] = u.Quantity(list(config.energy_bounds))
+    if "width" in stated:
+        width = config.width
+        bounds["width"] = width if isinstance(width, u.Quantity) else u.Quantity(list(width))
+    return bounds | ({} if config.frame is None else {"frame": config.frame})
 
 
 def _write(mixture: EventMixture, posterior: Posterior, config: BayesConfig, folder: Path) -> list[Path]:

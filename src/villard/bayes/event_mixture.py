@@ -134,6 +134,8 @@ class EventMixture(Mixture):
         show_progress: bool | None = None,
         name: str = "EventMixture",
     ) -> None:
+        self._units: dict[str, str] = {}
+        self._limits: dict[str, tuple[float, float]] = {}
         observations, lists = _pairs(events, observation, name)
         if not isinstance(components, Mapping):
             raise ModelError(
@@ -144,6 +146,10 @@ class EventMixture(Mixture):
         tree = MixtureTree(components, alpha)
         models = {key: _models(leaf, key) for key, leaf in tree.leaves.items()}
         self.free = _free_parameters(models, name)
+        for f in self.free:
+            p = f.parameter
+            self._units[f.name] = p.unit.to_string()
+            self._limits[f.name] = _or(p.min, -np.inf), _or(p.max, np.inf)
         self.grids = _in_units(grids or {}, self.free, name)
         bounds = ResponseBounds(
             containment,
@@ -275,12 +281,12 @@ class EventMixture(Mixture):
         for f in self.free:
             p = f.parameter
             prior = p.prior.in_unit(p.unit, f"Parameter {f.name!r}")
-            grid = self.grids.get(f.name)
-            unit = p.unit.to_string()
+            grid, unit = self.grids.get(f.name), self._units[f.name]
             if grid is None:
                 priors[f.name] = Continuous(f.name, prior, (p.min, p.max), unit)
             else:
-                limits = (max(grid.values[0], _or(p.min, -np.inf)), min(grid.values[-1], _or(p.max, np.inf)))
+                low, high = self._limits[f.name]
+                limits = (max(grid.values[0], low), min(grid.values[-1], high))
                 priors[f.name] = Continuous(f.name, prior, limits, unit) if not grid.discrete else prior
         return priors
 
@@ -443,13 +449,13 @@ def _in_units(
 def _field(
     events: Any, observation: Any, energy_bounds: Any, width: Any, frame: str | None, name: str
 ) -> FieldOfView:
-    known = getattr(events, "field", None)
+    known = None if getattr(events, "is_cut", False) else getattr(events, "field", None)
     if energy_bounds is None and width is None and known is not None:
         return known
     if known is None and (energy_bounds is None or width is None):
         raise DataError(
             f"{name}: expected energy_bounds and width, within which the events were selected "
-            "(simulated events know theirs)"
+            "(simulated events know theirs, other than after cuts on directions)"
         )
     if known is not None:
         width = known.width * u.deg if width is None else width

@@ -107,6 +107,10 @@ class Mixture(Problem):
     8.15
     """
 
+    #: Units and limits of parameters on grids, by name.
+    _units: Mapping[str, str] = {}
+    _limits: Mapping[str, tuple[float, float]] = {}
+
     def __init__(
         self,
         components: Mapping[str, Any],
@@ -206,7 +210,8 @@ class Mixture(Problem):
             for leaf in each.leaves.values()
             if isinstance(leaf, GridLeaf) and name in leaf.grids
         ]
-        return make_coordinate(own, prior, grids)
+        limits = self._limits.get(name, (-math.inf, math.inf))
+        return make_coordinate(own, prior, grids, self._units.get(name, ""), limits)
 
     def _block(self, leaves: dict[str, Leaf], observation: str) -> _Block:
         weights = self._weight_index(observation)
@@ -273,7 +278,13 @@ class Mixture(Problem):
         return f"{type(self).__name__}({', '.join(self.tree.leaf_names)}; {self.n_events:g} events)"
 
 
-def make_coordinate(name: str, prior: Any, grids: Sequence[ParameterGrid]) -> Coordinate:
+def make_coordinate(
+    name: str,
+    prior: Any,
+    grids: Sequence[ParameterGrid],
+    unit: str = "",
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Coordinate:
     """Return the coordinate of a parameter: on a grid, between the ends of one, or free.
 
     Parameters
@@ -284,16 +295,21 @@ def make_coordinate(name: str, prior: Any, grids: Sequence[ParameterGrid]) -> Co
         Prior; needed without a grid.
     grids : list of `ParameterGrid`
         Grids of the leaves that have the parameter.
+    unit : str
+        Unit of a grid's values.
+    limits : (float, float)
+        Limits of a discrete parameter: values beyond have no probability.
     """
     if not grids:
         if prior is None:
             raise ParameterError(f"{name}: a parameter without a grid needs a prior")
         return prior.renamed(name) if isinstance(prior, Continuous) else Continuous(name, prior)
     base = prior.prior if isinstance(prior, Continuous) else prior
-    unit = getattr(prior, "unit", "") if isinstance(prior, Coordinate) else ""
+    unit = prior.unit if isinstance(prior, Coordinate) else unit
     grid = grids[0]
     if grid.discrete:
         p = np.ones(len(grid.values)) if base is None else _cell_probabilities(grid, base, name)
+        p = np.where((grid.values >= limits[0]) & (grid.values <= limits[1]), p, 0.0)
         return Discrete(name, grid.values, p, unit)
     if base is None:
         from villard.modeling.prior import LogUniformPrior

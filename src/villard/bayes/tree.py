@@ -149,7 +149,8 @@ class MixtureTree:
         Parameters
         ----------
         values : mapping, optional
-            What to print beside each name: numbers or text.
+            What to print beside each name: numbers or text. Of shares that each observation has for itself
+            all are printed.
         notes : mapping, optional
             More text by name.
         """
@@ -165,13 +166,19 @@ class MixtureTree:
             width = max(width, max(len(n.name) for n in self._walk(self._root)) + 2)
         for child in node.children:
             last = child is node.children[-1]
-            value = values.get(child.name)
-            text = "" if value is None else (f"{value:.4g}" if isinstance(value, int | float) else str(value))
+            text = _text(child.name, values)
             note = notes.get(child.name, "")
             line = f"{prefix}{'└── ' if last else '├── '}{child.name:<{width}}  {text}"
             lines.append(f"{line}  {note}".rstrip() if note else line.rstrip())
             if not child.is_leaf:
                 self._format(child, prefix + ("    " if last else "│   "), values, notes, lines)
+
+
+def _text(name: str, values: Mapping[str, Any]) -> str:
+    """Return the value of a name, or those of ``name[observation]``."""
+    own = {key: values[key] for key in values if key == name or key.startswith(f"{name}[")}
+    numbers = {k: f"{v:.4g}" if isinstance(v, int | float) else str(v) for k, v in own.items()}
+    return ", ".join(text if key == name else f"{text} {key[len(name) :]}" for key, text in numbers.items())
 
 
 def _build(name: str, components: Any) -> _Node:

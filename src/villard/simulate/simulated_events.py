@@ -13,6 +13,7 @@ from villard.exceptions import DataError
 from villard.simulate.event_field import FieldOfView
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
     from astropy.table import Table
     from matplotlib.figure import Figure
 
@@ -87,6 +88,39 @@ class SimulatedEvents(EventList):
         width = (self.meta["FOV_LON"], self.meta["FOV_LAT"]) * u.deg
         bounds = (self.meta["E_MIN"], self.meta["E_MAX"]) * u.TeV
         return FieldOfView.create(center, width, bounds, self.meta["FOVFRAME"])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether events were selected by their directions since: then `field` isn't where they can be."""
+        return bool(self.meta.get("FOVCUT", False))
+
+    def select_energy(self, energy_range: u.Quantity) -> Self:
+        """Return the events with energies of a range, which becomes that of `field`."""
+        low, high = self.field.energy_bounds
+        first, last = u.Quantity(energy_range).to_value("TeV")
+        new = super().select_energy(energy_range)
+        new.meta.update({"E_MIN": max(low, float(first)), "E_MAX": min(high, float(last))})
+        return new
+
+    def select_offset(self, offset_band: u.Quantity) -> Self:
+        """Return the events at offsets (from the pointing) of a range."""
+        return self._marked(super().select_offset(offset_band))
+
+    def select_cone(self, center: SkyCoord, radius: u.Quantity) -> Self:
+        """Return the events within an angle of a direction."""
+        return self._marked(super().select_cone(center, radius))
+
+    def select_region(self, regions: Any, wcs: Any = None) -> Self:
+        """Return the events in regions."""
+        return self._marked(super().select_region(regions, wcs))
+
+    def select_map_mask(self, mask: Any) -> Self:
+        """Return the events in pixels that a map marks."""
+        return self._marked(super().select_map_mask(mask))
+
+    def _marked(self, new: Self) -> Self:
+        new.meta["FOVCUT"] = True
+        return new
 
     @property
     def true(self) -> Table:
