@@ -8,9 +8,9 @@ import pytest
 import yaml
 from astropy.io import fits
 from astropy.table import Table
-from region_toys import toy_roi, write_all
+from region_toys import toy_roi, write_all, write_counts, write_isotropic
 
-from villard.exceptions import FileFormatError, OverwriteError, ParameterError
+from villard.exceptions import FileFormatError, ModelError, OverwriteError, ParameterError
 from villard.modeling.models.gtlike import read_gtlike_xml
 from villard.roi import ROI
 
@@ -182,3 +182,43 @@ def test_parameters_without_limits_stay_so(fitted):
     other = ROI.load_roi(folder / "out" / "wide")["source"].spatial_model.sigma
     assert np.isnan(other.min)
     assert np.isnan(other.max)
+
+
+def two_components(folder):
+    """A configuration of two components, with isotropic emission of their own."""
+    config = write_all(folder)
+    write_counts(folder / "counts2.fits", event_type=8, seed=5)
+    write_isotropic(folder / "iso2.txt", high=2e6)
+    iso = config["model"].pop("isodiff")
+    second = {"counts": str(folder / "counts2.fits"), "isodiff": str(folder / "iso2.txt")}
+    return config | {"components": {"A": {"isodiff": iso}, "B": second}}
+
+
+def test_xml_files_of_components(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    config = two_components(tmp_path)
+    roi = ROI.from_config(config)
+    roi.set_parameter("source", "index", 2.5)
+    roi.set_norm("isodiff_A", 1.7)
+    roi.write_roi("both")
+    again = ROI.from_config(config)
+    again.load_xml("both")
+    assert again.loglike == pytest.approx(roi.loglike, rel=1e-12)
+    assert again.models.names == roi.models.names
+    norms = [again[f"isodiff_{name}"].spectral_model.model2.norm for name in "AB"]
+    assert norms[0] is norms[1]
+    # One file says nothing of what others have.
+    again.load_xml("both_00.xml")
+    assert "it hasn't 'isodiff_B', which stays as it is" in caplog.text
+    assert again.loglike == pytest.approx(roi.loglike, rel=1e-12)
+    # fermipy gives isotropic emission of all components one name.
+    for number, name in enumerate("AB"):
+        file = tmp_path / f"both_{number:02d}.xml"
+        file.write_text(file.read_text().replace(f"isodiff_{name}", "isodiff"))
+    again.load_xml(tmp_path / "both")
+    assert again.loglike == pytest.approx(roi.loglike, rel=1e-12)
+    file.write_text(file.read_text().replace('value="2.5"', 'value="2.6"'))
+    with pytest.raises(ModelError, match=r"both_01\.xml: source 'source' has index = 2\.6, but 2\.5 in"):
+        again.load_xml("both")
+    with pytest.raises(FileFormatError, match=r"neither: no such XML file, nor is there neither_00\.xml"):
+        again.load_xml("neither")

@@ -17,6 +17,7 @@ from villard.roi.agreement import check_galactic, check_isotropic
 from villard.roi.config import ROIConfig, check_path
 from villard.roi.limits import set_limits
 from villard.roi.source import normalised
+from villard.roi.xml_files import link_norm
 from villard.utils.names import suggestion
 
 if TYPE_CHECKING:
@@ -378,7 +379,7 @@ def _isotropics(config: ROIConfig, settings: list[dict[str, Any]], datasets: Dat
             name = _name_of(entry, "isodiff", i)
             model = _isotropic(config, entry, f"{name}_{dataset.name}", [dataset], [dataset.name])
             if i in first:
-                _link_norm(model, first[i])
+                link_norm(model, first[i])
             first.setdefault(i, model)
             models.append(model)
     return models
@@ -391,17 +392,6 @@ def _isotropic(
     model = isotropic(path, name, names)
     check_isotropic(config, path, model, datasets)
     return model
-
-
-def _link_norm(model: Any, other: Any) -> None:
-    """Give two isotropic models one norm."""
-    for part in (model.spectral_model.model1, model.spectral_model.model2):
-        if hasattr(part, "norm"):
-            part.norm = next(
-                p.norm
-                for p in (other.spectral_model.model1, other.spectral_model.model2)
-                if hasattr(p, "norm")
-            )
 
 
 def _predicted(config: ROIConfig, settings: list[dict[str, Any]], datasets: Datasets) -> list[Any]:

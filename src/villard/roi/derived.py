@@ -308,10 +308,6 @@ def update_sources(roi: Any, names: Iterable[str] | None = None, reoptimize: boo
     for source in sources:
         source.results["loglike"] = loglike
         source.results |= flux_results(source, roi.energy_bounds, limits[source.name])
-        parameters = source.model.parameters
-        source.results["param_names"] = np.array(parameters.names)
-        source.results["param_values"] = np.array([p.value for p in parameters])
-        source.results["param_errors"] = np.array([p.error for p in parameters])
         if source not in free:
             source.results["ts"] = np.nan
 

@@ -6,8 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,8 +14,9 @@ import astropy.units as u
 import numpy as np
 
 from villard import __version__
-from villard.exceptions import ConfigError, FileFormatError, VillardError
+from villard.exceptions import ConfigError, FileFormatError
 from villard.roi.products import default_overwrite, files_of, region_paths, region_stem, without_suffix
+from villard.roi.xml_files import read_xml, write_xml
 from villard.utils.io import atomic_write, check_overwrite
 from villard.utils.paths import make_path
 
@@ -119,24 +119,26 @@ class Files:
     create = load_roi
 
     def load_xml(self, xmlfile: str | os.PathLike[str]) -> None:
-        """Replace the models by those of an XML file of gtlike; templates of counts stay.
+        """Replace the models by those of XML files of gtlike; templates of counts stay.
+
+        Sources of several components, such as isotropic emission of each, and norms that they share, are
+        known by the names that they have in the region.
 
         Parameters
         ----------
         xmlfile : str or path-like
-            File.
-        """
-        from villard.modeling.models.gtlike import read_gtlike_xml
+            File; or the name of a region, ``fit1`` for ``fit1_00.xml`` and on, one per component.
 
-        models = list(read_gtlike_xml(xmlfile))
-        names = {model.name for model in models}
-        kept = [
-            source.model
-            for source in self.sources  # type: ignore[attr-defined]
-            if getattr(source.model, "is_npred_template", False) and source.name not in names
-        ]
+        Raises
+        ------
+        FileFormatError
+            If a file isn't there.
+        ModelError
+            If a source has other parameters in the file of another component.
+        """
+        models = read_xml(self, xmlfile)
         catalog = {source.name: source.catalog for source in self.sources}  # type: ignore[attr-defined]
-        self._set_models([*models, *kept], catalog)  # type: ignore[attr-defined]
+        self._set_models(models, catalog)  # type: ignore[attr-defined]
 
     def load_parameters_from_yaml(self, yamlfile: str | os.PathLike[str] | Mapping[str, Any]) -> None:
         """Set parameters to values of a file.
@@ -152,11 +154,18 @@ class Files:
         if isinstance(yamlfile, Mapping):
             data: Any = yamlfile
         else:
-            data = yaml.safe_load(make_path(yamlfile).read_text(encoding="utf-8"))
+            try:
+                data = yaml.safe_load(make_path(yamlfile).read_text(encoding="utf-8"))
+            except OSError as error:
+                raise FileFormatError(f"{yamlfile}: can't be read ({error.strerror})") from error
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise FileFormatError(f"{yamlfile}: not a YAML file: {error}") from error
         if not isinstance(data, Mapping):
             raise FileFormatError(f"{yamlfile}: expected sources and their parameters")
         for name, parameters in data.items():
-            for par, setting in dict(parameters).items():
+            if not isinstance(parameters, Mapping):
+                raise FileFormatError(f"{name}: expected parameters and their values, found {parameters!r}")
+            for par, setting in parameters.items():
                 _set_from(self, str(name), str(par), setting)
 
 
@@ -199,7 +208,7 @@ def write_region(roi: Any, outfile: str | os.PathLike[str], overwrite: bool = Fa
     covariance = paths["models"].with_name(f"{stem.name}_covariance.dat")
     if covariance.is_file():
         paths["covariance"] = covariance
-    written = [*paths.values(), *datasets.values(), *_write_xml(roi, xml, overwrite)]
+    written = [*paths.values(), *datasets.values(), *write_xml(roi, xml, overwrite)]
     state = _state(roi, datasets)
     from astropy.io import fits
 
@@ -251,63 +260,6 @@ def _renamed(data: Any, names: Mapping[str, str]) -> Any:
     if isinstance(data, list):
         return [_renamed(item, names) for item in data]
     return names.get(data, data) if isinstance(data, str) else data
-
-
-def _write_xml(roi: Any, paths: list[Path], overwrite: bool) -> list[Path]:
-    """Write models for gtlike; spectra that are tables in no file go beside them."""
-    from villard.modeling.models.gtlike import write_gtlike_xml
-
-    written: list[Path] = []
-    told: set[str] = set()
-    with _tables_in_files(roi, paths[0], overwrite) as tables:
-        for dataset, path in zip(roi.datasets, paths, strict=True):
-            models = []
-            for model in roi.models:
-                if not model.contributes_to(dataset.name):
-                    continue
-                try:
-                    write_gtlike_xml([model], _scratch(path), overwrite=True)
-                    models.append(model)
-                except VillardError as error:
-                    if model.name not in told:
-                        log.warning("%s: left out, gtlike doesn't have it: %s", path, error)
-                    told.add(model.name)
-                finally:
-                    _scratch(path).unlink(missing_ok=True)
-            write_gtlike_xml(models, path, overwrite=overwrite)
-            written.append(path)
-    return [*written, *tables]
-
-
-@contextmanager
-def _tables_in_files(roi: Any, xml: Path, overwrite: bool) -> Iterator[list[Path]]:
-    """Write spectra that are tables in no file for gtlike's FileFunction; they have names meanwhile."""
-    stem = xml.name.rsplit("_", 1)[0]
-    found: list[tuple[Any, Path]] = []
-    for model in roi.models:
-        spectral = getattr(model, "spectral_model", None)
-        parts = [spectral, *(getattr(spectral, name, None) for name in ("model1", "model2"))]
-        for part in parts:
-            meta = getattr(part, "meta", None)
-            if isinstance(meta, dict) and not meta.get("filename"):
-                safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in model.name)
-                found.append((part, xml.with_name(f"{stem}_{safe}.txt")))
-    try:
-        for table, path in found:
-            energy, values = table.energy.to_value("MeV"), table.values
-            factor = str(values.unit) == ""
-            flux = values.value if factor else values.to_value("cm-2 s-1 MeV-1")
-            with atomic_write(path, overwrite) as temporary:
-                np.savetxt(temporary, np.column_stack([energy, flux]), fmt="%.17g")
-            table.meta["filename"] = str(path)
-        yield [path for _, path in found]
-    finally:
-        for table, _ in found:
-            table.meta.pop("filename", None)
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def _state(roi: Any, datasets: Mapping[str, Path]) -> dict[str, Any]:

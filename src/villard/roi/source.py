@@ -13,7 +13,7 @@ from villard.utils.names import suggestion
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
-__all__ = ["Source", "SourceKeyError", "find_source", "normalised"]
+__all__ = ["Source", "SourceKeyError", "file_of", "find_source", "normalised"]
 
 #: Columns of catalogues by whose entries a source may be called, besides its name.
 ASSOCIATION_COLUMNS = (
@@ -232,17 +232,13 @@ def _width(source: Source) -> float:
     return float(factor * parameter.quantity.to_value("deg"))
 
 
-def _filename(part: str) -> Callable[[Source], str | None]:
-    def value(source: Source) -> str | None:
-        model = source.spatial_model if part == "spatial" else source.spectral_model
-        parts = (model, getattr(model, "model1", None), getattr(model, "model2", None))
-        for item in parts:
-            name = getattr(item, "filename", None) or (getattr(item, "meta", None) or {}).get("filename")
-            if name:
-                return str(name)
-        return None
-
-    return value
+def file_of(part: Any) -> str | None:
+    """Return the name of the file of a spectrum or morphology, also of one in a product."""
+    for item in (part, getattr(part, "model1", None), getattr(part, "model2", None)):
+        name = getattr(item, "filename", None) or (getattr(item, "meta", None) or {}).get("filename")
+        if name:
+            return str(name)
+    return None
 
 
 #: What fermipy keeps of the present model; a catalogue may have other values in columns of these names.
@@ -260,9 +256,12 @@ _OF_THE_MODEL: dict[str, Callable[[Source], Any]] = {
     "offset_dec": _from_centre("icrs", 1),
     "offset_glon": _from_centre("galactic", 0),
     "offset_glat": _from_centre("galactic", 1),
+    "param_names": lambda source: np.array(source.model.parameters.names),
+    "param_values": lambda source: np.array([p.value for p in source.model.parameters]),
+    "param_errors": lambda source: np.array([p.error for p in source.model.parameters]),
     "SpatialWidth": _width,
-    "Spatial_Filename": _filename("spatial"),
-    "Spectrum_Filename": _filename("spectral"),
+    "Spatial_Filename": lambda source: file_of(source.spatial_model),
+    "Spectrum_Filename": lambda source: file_of(source.spectral_model),
 }
 
 

@@ -28,8 +28,6 @@ __all__ = ["catalog_table", "params_table", "roi_table", "sources_table"]
 _N_PARAMS = 10
 _FLUX, _EFLUX, _DNDE = "ph cm-2 s-1", "MeV cm-2 s-1", "ph cm-2 s-1 MeV-1"
 _NAN = float("nan")
-#: Results that have a column of another form.
-_OWN_FORM = ("param_names", "param_values", "param_errors")
 
 
 def catalog_table(roi: Any) -> Table:
@@ -111,8 +109,7 @@ def _row(source: Source) -> dict[str, Any]:
     row |= _position(source)
     row |= _spectrum(source)
     for key, value in source.results.items():
-        if key not in _OWN_FORM:
-            row.setdefault(key, value)
+        row.setdefault(key, value)
     names, values, errors = _parameters(source)
     row |= {"param_names": names, "param_values": values, "param_errors": errors}
     for level in ("68", "95"):
@@ -222,8 +219,8 @@ def sources_table(roi: Any) -> Table:
             source.name,
             spectrum_type(source.model),
             spatial_type(source.model),
-            str(getattr(source.spectral_model, "filename", "") or ""),
-            str(getattr(source.spatial_model, "filename", "") or getattr(source.model, "filename", "") or ""),
+            source["Spectrum_Filename"] or "",
+            source["Spatial_Filename"] or str(getattr(source.model, "filename", "") or ""),
             "all" if source.model.datasets_names is None else ",".join(source.model.datasets_names),
             1.0,
         )
