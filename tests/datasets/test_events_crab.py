@@ -22,7 +22,8 @@ from villard.modeling.prior import UniformPrior
 CRAB = SkyCoord(83.6333, 22.0144, unit="deg")
 ENERGY = MapAxis.from_energy_bounds("0.9 TeV", "50 TeV", nbin=18)
 TRUE = MapAxis.from_energy_bounds("0.2 TeV", "100 TeV", nbin=40, name="energy_true")
-GEOM = WcsGeom.create(skydir=CRAB, binsz=0.01, width=1.0, proj="TAN", axes=[ENERGY])
+# Pixels that resolve the innermost bin of the PSF, of 0.02 deg: its cusp tells places.
+GEOM = WcsGeom.create(skydir=CRAB, binsz=0.00625, width=0.75, proj="TAN", axes=[ENERGY])
 
 
 def make_model(spatial=True):
