@@ -122,6 +122,67 @@ def test_signs_and_scales(tmp_path):
     assert read_gtlike_xml(path)[0].spectral_model.index.max == 5
 
 
+N, E0 = 2e-12, 1500.0
+
+
+def plec4(x, g, d, b):
+    """PLSuperExpCutoff4, near b = 0 by its series."""
+    y = np.log(x)
+    curved = np.where(np.abs(b * y) < 1e-2, y**2 * d / 2 * (1 + b * y / 3 * (1 + b * y / 4)), 0)
+    exact = np.abs(b * y) >= 1e-2
+    curved[exact] = -(d / b * y + d / b**2 * (1 - np.exp(b * y)))[exact]
+    return N * np.exp(g * y - curved)
+
+
+#: Parameters of gtlike, and its formula of the energy in MeV.
+FORMULAS = {
+    "PowerLaw": ({"Prefactor": N, "Index": -2.2, "Scale": E0}, lambda e: N * (e / E0) ** -2.2),
+    "PowerLaw2": (
+        {"Integral": 3e-9, "Index": -2.2, "LowerLimit": 100.0, "UpperLimit": 1e5},
+        lambda e: 3e-9 * -1.2 / (1e5**-1.2 - 100**-1.2) * e**-2.2,
+    ),
+    "LogParabola": (
+        {"norm": N, "alpha": 1.9, "beta": 0.15, "Eb": E0},
+        lambda e: N * (e / E0) ** -(1.9 + 0.15 * np.log(e / E0)),
+    ),
+    "BrokenPowerLaw": (
+        {"Prefactor": N, "Index1": -1.5, "Index2": -3.0, "BreakValue": 3e3},
+        lambda e: N * (e / 3e3) ** np.where(e < 3e3, -1.5, -3.0),
+    ),
+    "PLSuperExpCutoff": (
+        {"Prefactor": N, "Index1": -1.4, "Scale": E0, "Cutoff": 3e3, "Index2": 0.7},
+        lambda e: N * (e / E0) ** -1.4 * np.exp(-((e / 3e3) ** 0.7)),
+    ),
+    "PLSuperExpCutoff2": (
+        {"Prefactor": N, "Index1": -1.4, "Scale": E0, "Expfactor": 4e-3, "Index2": 0.67},
+        lambda e: N * (e / E0) ** -1.4 * np.exp(-4e-3 * e**0.67),
+    ),
+    "PLSuperExpCutoff3": (
+        {"Prefactor": N, "IndexS": -1.9, "Scale": E0, "Expfactor2": 0.8, "Index2": 0.67},
+        lambda e: N * np.exp((-1.9 + 0.8 * 0.67) * np.log(e / E0) + 0.8 * (1 - (e / E0) ** 0.67)),
+    ),
+    "PLSuperExpCutoff4": (
+        {"Prefactor": N, "IndexS": -1.9, "Scale": E0, "ExpfactorS": 0.5, "Index2": 0.67},
+        lambda e: plec4(e / E0, -1.9, 0.5, 0.67),
+    ),
+    "PLSuperExpCutoff4, nearly a log-parabola": (
+        {"Prefactor": N, "IndexS": -1.9, "Scale": E0, "ExpfactorS": 0.5, "Index2": 1e-3},
+        lambda e: plec4(e / E0, -1.9, 0.5, 1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_are_those_of_gtlike(tmp_path, name):
+    values, formula = FORMULAS[name]
+    text = "".join(parameter(*item) for item in values.items())
+    path = write(tmp_path / "a.xml", f'<spectrum type="{name.split(",")[0]}">{text}</spectrum>')
+    model = read_gtlike_xml(path)[0]
+    found = model.spectral_model(ENERGY).to_value("cm-2 s-1 MeV-1")
+    np.testing.assert_allclose(found, formula(ENERGY.to_value("MeV")), rtol=1e-7)
+    assert {p.name: p.value for p in gtlike_parameters(model)} == pytest.approx(values, rel=1e-12)
+
+
 @pytest.mark.parametrize("beta", [0.2, -0.2])
 @pytest.mark.parametrize("indices", [(-1.5, -3.0), (-3.0, -1.5)])
 def test_smooth_break_is_that_of_gtlike(tmp_path, beta, indices):
