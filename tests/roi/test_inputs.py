@@ -183,6 +183,13 @@ def test_diffuse_files_that_dont_cover_the_region(files, tmp_path, caplog):
     outside = config["model"]["sources"] + [{**config["model"]["sources"][0], "name": "far", "glon": 0.9}]
     with pytest.raises(ConfigError, match=r"; outside are the sources far\. Set"):
         ROI.from_config(changed(small, model__sources=outside))
+    # So it is with cubes that come by other keys.
+    other = {
+        **{k: v for k, v in config["model"].items() if k != "galdiff"},
+        "diffuse": [str(tmp_path / "small.fits")],
+    }
+    with pytest.raises(ConfigError, match="diffuse covers 225 of 400 pixels"):
+        ROI.from_config(config | {"model": other})
     roi = ROI.from_config(changed(small, model__cut_galdiff=True))
     assert "they are left out of the fit" in caplog.text
     assert roi.datasets[0].mask_fit.data.sum() == 3 * 225

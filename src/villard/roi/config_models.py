@@ -51,7 +51,7 @@ def make_models(
     catalog = {model.name: row for model, row in catalogued}
     models = [model for model, _ in catalogued]
     models += [
-        *_galactic(config, datasets, [*models, *_from_dicts(config)]),
+        *_galactic(config, datasets),
         *_diffuse(config, datasets),
         *_isotropics(config, settings, datasets),
     ]
@@ -67,6 +67,7 @@ def make_models(
         _merge(models, _read_models(config, config.model.models), config.model.models)
     if not models:
         raise ConfigError(f"{config.where}: the section model names no source and no diffuse emission")
+    _check_cubes(config, datasets, skydir, models)
     _disable_edisp(config, models)
     return models, catalog
 
@@ -281,7 +282,19 @@ def _diffuse_path(config: ROIConfig, name: str, key: str) -> Path:
     return check_path(config, name, f"model.{key}")
 
 
-def _galactic(config: ROIConfig, datasets: Datasets, sources: list[Any]) -> list[Any]:
+def _check_cubes(config: ROIConfig, datasets: Datasets, skydir: SkyCoord, models: list[Any]) -> None:
+    """Check that all cubes of diffuse emission, also those of files of models, cover the region."""
+    from villard.roi.source import Source
+
+    diffuse = {id(model): Source(model, skydir).is_diffuse for model in models}
+    sources = [model for model in models if not diffuse[id(model)]]
+    for model in models:
+        if diffuse[id(model)] and hasattr(getattr(model, "spatial_model", None), "map"):
+            seen = [dataset for dataset in datasets if model.contributes_to(dataset.name)]
+            check_galactic(config, model, seen, sources)
+
+
+def _galactic(config: ROIConfig, datasets: Datasets) -> list[Any]:
     models = []
     for key in ("galdiff", "limbdiff"):
         for i, entry in enumerate(getattr(config.model, key)):
@@ -289,7 +302,6 @@ def _galactic(config: ROIConfig, datasets: Datasets, sources: list[Any]) -> list
             models.append(
                 diffuse_cube(_diffuse_path(config, file, key), datasets, _name_of(entry, key, i), file)
             )
-            check_galactic(config, models[-1], datasets, sources)
     return models
 
 

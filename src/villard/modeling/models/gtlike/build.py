@@ -269,4 +269,7 @@ def _map_model(kind: str, settings: Mapping[str, Setting], file: Path | None) ->
     with warnings.catch_warnings():
         # Headers of templates have units and keywords that aren't standard; only the shape counts.
         warnings.simplefilter("ignore")
-        return TemplateSpatialModel.read(file, normalize=kind == "SpatialMap")
+        if kind == "SpatialMap":
+            return TemplateSpatialModel.read(file, normalize=True)
+        # Beyond its energies a cube is continued as a power law, as those of regions are.
+        return TemplateSpatialModel.read(file, normalize=False, interp_kwargs={"fill_value": None})
