@@ -60,6 +60,9 @@ def test_published_map(gammapy_data):
     np.testing.assert_allclose(result["ps"][at], GC_PS, rtol=1e-6)
     np.testing.assert_allclose(result["sigma"][at], GC_SIGMA, rtol=1e-6)
     np.testing.assert_allclose(result["ps"][at[0], at[1] - 1], GC_PS_LEFT, rtol=1e-6)
+    # Of the 7 x 7 pixels that were asked for it is the highest, FITS pixel (202, 101).
+    around = result["ps"][at[0] - 3 : at[0] + 4, at[1] - 4 : at[1] + 3]
+    assert np.nanmax(around) == result["ps"][at]
 
 
 def test_one_bin_is_the_sum_of_less_probable_counts():

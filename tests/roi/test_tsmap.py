@@ -36,9 +36,10 @@ def test_fermipy_values(gammapy_data):
     ts = np.where(solution.norm < 0, 0.0, solution.ts)
     amplitude = np.maximum(solution.norm, 0.0)
     expected = np.array(list(FERMIPY.values()))
-    # fermipy stops where a step promises less than 1e-4 in TS.
-    np.testing.assert_allclose(ts, expected[:, 0], rtol=1e-8, atol=1e-4)
-    np.testing.assert_allclose(amplitude, expected[:, 1], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(ts, expected[:, 0], rtol=1e-8)
+    assert np.all(ts >= expected[:, 0])
+    # fermipy stops where a step promises less than 1e-4 in TS, which is quadratic in the amplitude.
+    np.testing.assert_allclose(amplitude, expected[:, 1], rtol=4e-5)
 
 
 @pytest.fixture(scope="module")
