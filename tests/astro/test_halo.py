@@ -190,3 +190,16 @@ def test_dict_and_copy():
         HaloSpatialModel("nfw")
     with pytest.raises(ModelError, match="'profile' with its 'type' is missing"):
         HaloSpatialModel.from_dict({"type": "HaloSpatialModel"})
+
+
+def test_spectra_that_do_not_belong_to_a_halo():
+    """Annihilation in a halo of decay would be a flux in the wrong unit, a second J-factor a wrong one."""
+    decaying = HaloSpatialModel(EinastoProfile(), annihilation=False)
+    annihilation = DarkMatterAnnihilationSpectralModel("1 TeV", "W", source="analytic")
+    with pytest.raises(ModelError, match="both of annihilation or both of decay"):
+        SkyModel(annihilation, decaying)
+    decay = DarkMatterDecaySpectralModel("1 TeV", "W", source="analytic")
+    with pytest.raises(ModelError, match="both of annihilation or both of decay"):
+        SkyModel(decay, HaloSpatialModel(EinastoProfile()))
+    with pytest.raises(ModelError, match="brings its own J- or D-factor"):
+        dark_matter(jfactor="1e20 GeV2 cm-5")

@@ -224,6 +224,14 @@ def test_wrong_input():
         line_of_sight_integral(NFWProfile(), -1 * u.deg)
     with pytest.raises(ModelError, match="expected a profile"):
         line_of_sight_integral("nfw", 1 * u.deg)
+    with pytest.raises(UnitsError, match="expected separation as an angle"):
+        line_of_sight_integral(NFWProfile(), 1)
+    with pytest.raises(UnitsError, match="expected radius as an angle"):
+        cone_integral(NFWProfile(), 1 * u.kpc)
+    with pytest.raises(ModelError, match="expected a WcsGeom"):
+        JFactory(None, NFWProfile(), 8 * u.kpc)
+    with pytest.raises(UnitsError, match="distance"):
+        JFactory(WcsGeom.create(npix=3), NFWProfile(), 8)
 
 
 def test_dict():

@@ -51,6 +51,35 @@ def test_selections():
     np.testing.assert_allclose(events.galactic.icrs.ra.deg, events.radec.ra.deg)
 
 
+def test_wrong_selections():
+    events = make_events()
+    with pytest.raises(UnitsError, match="expected energy_range in a unit like TeV"):
+        events.select_energy([1, 10])
+    with pytest.raises(DataError, match="lower and an upper bound"):
+        events.select_energy([10, 1] * u.TeV)
+    with pytest.raises(DataError, match="lower and an upper bound"):
+        events.select_energy(1 * u.TeV)
+    with pytest.raises(UnitsError, match="expected offset_band in a unit like deg"):
+        events.select_offset([0, 1] * u.TeV)
+    # Plain numbers are in the unit of the column.
+    assert len(events.select_parameter("ENERGY", (1, 2))) == len(events.select_energy([1, 2] * u.TeV))
+
+
+def test_times_and_dead_time():
+    events = make_events()
+    assert events.observation_dead_time_fraction == pytest.approx(0.1)
+    with pytest.raises(DataError, match="no keyword ONTIME"):
+        _ = events.observation_time_duration
+    location = EarthLocation.from_geodetic(16.5, -23.3, 1800)
+    observation = make_observation(location=location, reference_time="2020-01-01T20:00:00")
+    assert observation.observation_dead_time_fraction == 0
+    # Culminations of that declination are at 45 deg there.
+    assert 30 < observation.get_pointing_altaz().alt.deg < 46
+    gti = observation.gti
+    bounds = gti.time_start[0] + [0, 100] * u.s
+    assert gti.select_time(bounds).time_sum.to_value("s") == pytest.approx(100)
+
+
 def test_stack_moves_times_to_one_reference():
     first, second = make_events(5), make_events(5)
     later = second.table.copy()
@@ -138,8 +167,15 @@ def test_bad_observations():
         Observation.create(pointing, livetime=-1 * u.s)
     with pytest.raises(DataError, match="expected a direction"):
         Observation.create("Crab", livetime=1 * u.s)
+    with pytest.raises(UnitsError, match="expected livetime as a time"):
+        Observation.create(pointing, livetime=1)
     with pytest.raises(DataError, match=r"identifiers must differ, found \['0'\] twice"):
         Observations([make_observation(), make_observation()])
+    several = Observations([make_observation()])
+    several.append(make_observation(obs_id=2))
+    assert several.ids == ["0", "2"]
+    with pytest.raises(DataError, match="identifiers must differ"):
+        several.append(make_observation())
 
 
 def test_pointing_in_drift():
@@ -213,3 +249,37 @@ def test_data_store_tells_what_is_missing(gammapy_data):
     with pytest.raises(DataError, match="there is no psf, bkg"):
         magic.obs(5029747, required_irf="full-enclosure")
     assert len(store.select(CRAB, 2 * u.deg)) == 4
+
+
+def test_selections_of_observations(gammapy_data):
+    store = DataStore.from_dir(gammapy_data / "hess-dl3-dr1")
+    table = store.obs_table
+    circle = {
+        "type": "sky_circle",
+        "frame": "icrs",
+        "lon": "83.63 deg",
+        "lat": "22.01 deg",
+        "radius": "2 deg",
+    }
+    near = table.select_observations(circle)
+    assert near["OBS_ID"].tolist() == [23523, 23526, 23559, 23592]
+    assert len(table.select_observations(circle | {"inverted": True})) == 101
+    assert near["ZEN_PNT"].unit == u.deg
+    low = near.select_range("ZEN_PNT", [0, 46] * u.deg)
+    assert 0 < len(low) < 4
+    box = {"type": "par_box", "variable": "ZEN_PNT", "value_range": [0, 46]}
+    assert table.select_observations([circle, box])["OBS_ID"].tolist() == low["OBS_ID"].tolist()
+    start = store.obs(23526).tstart
+    night = {"type": "time_box", "time_range": Time([start - 1 * u.s, start + 2 * u.h])}
+    assert 23526 in table.select_observations(night)["OBS_ID"]
+    assert 23523 not in table.select_observations(night)["OBS_ID"]
+    text = store.info(show=False)
+    assert "observations : 105" in text
+    for criterion, message in (
+        ({"type": "circle"}, "unknown type 'circle'"),
+        ({"type": "sky_circle", "lon": "1 deg"}, "has no 'lat'"),
+        (box | {"variable": "ZENITH"}, "no column ZENITH"),
+        (box | {"value_range": [0, 1] * u.s}, "expected two bounds in a unit like deg"),
+    ):
+        with pytest.raises(DataError, match=message):
+            table.select_observations(criterion)

@@ -292,6 +292,21 @@ def test_bad_input(dataset):
         EventDataset(counts=WcsNDMap(GEOM))
     with pytest.raises(DataError, match="there is no empty one"):
         EventDataset.create(GEOM)
+    away = WcsGeom.create(skydir=(50, 20), binsz=0.1, width=2, axes=[ENERGY])
+    with pytest.raises(DataError, match="observation run has no exposure anywhere in the geometry"):
+        EventDataset.from_observation(make_observation(), away)
+    # The tables reach to 4.5 deg.
+    observation = make_observation()
+    observation.events.table["RA"][-2] = 16
+    observation = observation.copy(events=EventList(observation.events.table))
+    wide = WcsGeom.create(skydir=POINTING, binsz=0.2, width=14, proj="TAN", axes=[ENERGY])
+    everything = EventDataset.from_observation(observation, wide)
+    assert everything.n_events == 299
+    with pytest.raises(DataError, match="1 of 299 events of the fit are outside of the responses"):
+        everything.stat_sum()
+    near = np.broadcast_to(wide.separation(POINTING).deg < 3, wide.data_shape).copy()
+    everything.mask_fit = WcsNDMap(wide, data=near)
+    assert np.isfinite(everything.stat_sum())
     with pytest.raises(DataError, match="put the datasets into Datasets"):
         dataset.stack(dataset)
     with pytest.raises(DataError, match="simulate_events"):

@@ -8,6 +8,7 @@ _EXPORTS = {
     "FixedPointingInfo": "pointing",
     "GTI": "gti",
     "Observation": "observation",
+    "ObservationTable": "obs_table",
     "Observations": "observation",
     "PointingMode": "pointing",
     "PublicData": "registry",

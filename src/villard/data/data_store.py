@@ -8,10 +8,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import astropy.units as u
 import numpy as np
 
 from villard.data.event_list import EventList
 from villard.data.gti import GTI
+from villard.data.obs_table import ObservationTable
 from villard.data.observation import IRF_NAMES, Observation, Observations
 from villard.exceptions import DataError, FileFormatError
 from villard.utils.paths import make_path
@@ -28,6 +30,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "point-like": ("events", "gti", "aeff", "edisp"),
     "all-optional": (),
 }
+_TIME_KEYWORDS = ("MJDREFI", "MJDREFF", "MJDREF", "TIMESYS")
 _CLASS_NAMES = {
     "aeff_2d": "EffectiveAreaTable2D",
     "edisp_2d": "EnergyDispersion2D",
@@ -80,7 +83,8 @@ class DataStore:
                 "DataStore, observation index: expected a column OBS_ID, found "
                 f"{', '.join(obs_table.colnames)}"
             )
-        self.hdu_table, self.obs_table, self.base_dir = hdu_table, obs_table, make_path(base_dir)
+        self.hdu_table, self.base_dir = hdu_table, make_path(base_dir)
+        self.obs_table = ObservationTable(obs_table)
 
     @classmethod
     def from_dir(
@@ -260,13 +264,32 @@ class DataStore:
 
     def select(self, center: SkyCoord, radius: Any) -> list[Any]:
         """Return the identifiers of the observations that point within an angle of a direction."""
-        from astropy.coordinates import SkyCoord
+        return self.obs_table.select_sky_circle(center, radius)["OBS_ID"].tolist()
 
-        for name in ("RA_PNT", "DEC_PNT"):
-            if name not in self.obs_table.colnames:
-                raise DataError(f"DataStore, observation index: there is no column {name}")
-        pointings = SkyCoord(self.obs_table["RA_PNT"], self.obs_table["DEC_PNT"], unit="deg")
-        return list(self.obs_ids[np.asarray(pointings.separation(center) < radius)])
+    def info(self, show: bool = True) -> str | None:
+        """Print, or return, what there is.
+
+        Parameters
+        ----------
+        show : bool
+            Whether to print the text; it is returned otherwise.
+        """
+        kinds = sorted({str(kind).strip().lower() for kind in self.hdu_table["HDU_TYPE"]})
+        classes = sorted({str(kind).strip().lower() for kind in self.hdu_table["HDU_CLASS"]})
+        lines = [
+            "DataStore",
+            "",
+            f"  folder       : {self.base_dir}",
+            f"  observations : {len(self.obs_ids)}",
+        ]
+        lines += [f"  parts        : {', '.join(kinds)}", f"  classes      : {', '.join(classes)}"]
+        if "OBJECT" in self.obs_table.colnames:
+            lines.append(f"  targets      : {len(np.unique(self.obs_table['OBJECT']))}")
+        text = "\n".join(lines) + "\n"
+        if not show:
+            return text
+        print(text)
+        return None
 
     def __repr__(self) -> str:
         return f"DataStore({self.base_dir}, {len(self.obs_ids)} observations)"
@@ -304,7 +327,12 @@ def _read_index(path: Path, name: str) -> Table:
         hdu = tables[0] if tables else find_table(hdulist, [hdulist[1].name], str(path))
         data = table_data(hdu, str(path))
         columns = {column: _text(np.asarray(data[column])) for column in data.names}
-        return Table(columns)
+        keywords = {key: hdu.header[key] for key in _TIME_KEYWORDS if key in hdu.header}
+        table = Table(columns, meta=keywords)
+        for column in hdu.columns:
+            # Units that can't be read are none of those that are used.
+            table[column.name].unit = None if not column.unit else u.Unit(column.unit, parse_strict="silent")
+        return table
 
 
 def _text(values: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from villard.data.event_plot import EventPlots
 from villard.data.event_table import check_events, read_events, time_keywords, time_reference
-from villard.exceptions import DataError
+from villard.exceptions import DataError, UnitsError
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -121,6 +121,28 @@ class EventList(EventPlots):
         stop = self.meta.get("TSTOP")
         return self.time_ref + u.Quantity(self._seconds().value.max() if stop is None else stop, "s")
 
+    def _seconds_of(self, keyword: str) -> u.Quantity:
+        if keyword not in self.meta:
+            raise DataError(f"EventList: there is no keyword {keyword}")
+        return u.Quantity(float(self.meta[keyword]), "s")
+
+    @property
+    def observation_time_duration(self) -> u.Quantity:
+        """Sum of the good time intervals, the keyword ONTIME."""
+        return self._seconds_of("ONTIME")
+
+    @property
+    def observation_live_time_duration(self) -> u.Quantity:
+        """Time in which events were recorded, the keyword LIVETIME."""
+        return self._seconds_of("LIVETIME")
+
+    @property
+    def observation_dead_time_fraction(self) -> float:
+        """Fraction of the time in which nothing is recorded, by the keyword DEADC."""
+        if "DEADC" not in self.meta:
+            raise DataError("EventList: there is no keyword DEADC")
+        return 1 - float(self.meta["DEADC"])
+
     @property
     def pointing_radec(self) -> SkyCoord:
         """Pointing in the keywords RA_PNT and DEC_PNT."""
@@ -195,7 +217,7 @@ class EventList(EventPlots):
         energy_range : `~astropy.units.Quantity`
             Lower and upper bound.
         """
-        low, high = u.Quantity(energy_range)
+        low, high = _range(energy_range, u.TeV, "energy_range")
         return self.select_mask((self.energy >= low) & (self.energy < high))
 
     def select_time(self, time_interval: Time) -> Self:
@@ -214,7 +236,7 @@ class EventList(EventPlots):
 
     def select_offset(self, offset_band: u.Quantity) -> Self:
         """Return the events at offsets (from the pointing) of a range."""
-        low, high = u.Quantity(offset_band)
+        low, high = _range(offset_band, u.deg, "offset_band")
         return self.select_mask((self.offset >= low) & (self.offset < high))
 
     def select_cone(self, center: SkyCoord, radius: u.Quantity) -> Self:
@@ -239,13 +261,17 @@ class EventList(EventPlots):
         return self.select_mask(region.contains(self.radec))
 
     def select_parameter(self, parameter: str, band: Sequence[Any] | u.Quantity) -> Self:
-        """Return the events whose column has a value of a range (or one value, if both are equal)."""
+        """Return the events whose column has a value of a range (or one value, if both are equal).
+
+        Plain numbers are in the unit of the column.
+        """
         if parameter not in self._table.colnames:
             raise DataError(f"EventList: there is no column {parameter}, found {self._table.colnames}")
         values = self._table[parameter]
+        low, high = band
         if values.unit is not None:
             values = u.Quantity(values)
-        low, high = band
+            low, high = (item if hasattr(item, "unit") else u.Quantity(item, values.unit) for item in band)
         return self.select_mask(
             np.asarray(values == low if low == high else (values >= low) & (values < high))
         )
@@ -355,3 +381,13 @@ class EventList(EventPlots):
             low, high = self.energy.min(), self.energy.max()
             lines.append(f"  energies     : {low:.4g} to {high:.4g}")
         return "\n".join(lines) + "\n"
+
+
+def _range(bounds: Any, unit: u.UnitBase, name: str) -> u.Quantity:
+    """Return two bounds in order."""
+    bounds = u.Quantity(bounds)
+    if not bounds.unit.is_equivalent(unit):
+        raise UnitsError(f"EventList: expected {name} in a unit like {unit}, found {bounds}")
+    if bounds.shape != (2,) or not bounds[0] <= bounds[1]:
+        raise DataError(f"EventList: expected {name} as a lower and an upper bound, found {bounds}")
+    return bounds

@@ -169,13 +169,13 @@ class GTI:
             np.concatenate([self._stop, other._stop + shift]),
         )
 
-    def select_time(self, start: Time, stop: Time) -> GTI:
+    def select_time(self, start: Any, stop: Time | None = None) -> GTI:
         """Return what lies between two times.
 
         Parameters
         ----------
         start, stop : `~astropy.time.Time`
-            Bounds.
+            Bounds; without the second one the first has both.
 
         Examples
         --------
@@ -183,7 +183,8 @@ class GTI:
         >>> gti.select_time(gti.time_ref + 20 * u.s, gti.time_ref + 150 * u.s).time_delta
         <Quantity [30., 50.] s>
         """
-        low, high = (float((time - self.time_ref).to_value("s")) for time in (start, stop))
+        bounds = start if stop is None else (start, stop)
+        low, high = (float((time - self.time_ref).to_value("s")) for time in bounds)
         first, last = np.maximum(self._start, low), np.minimum(self._stop, high)
         is_left = last > first
         return self._new(first[is_left], last[is_left])

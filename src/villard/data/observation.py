@@ -12,7 +12,7 @@ import numpy as np
 
 from villard.data.gti import GTI
 from villard.data.pointing import FixedPointingInfo, location_of
-from villard.exceptions import DataError
+from villard.exceptions import DataError, UnitsError
 
 if TYPE_CHECKING:
     from astropy.coordinates import EarthLocation, SkyCoord
@@ -145,7 +145,10 @@ class Observation:
         if livetime is not None:
             if not 0 <= deadtime_fraction < 1:
                 raise DataError(f"{where}: expected deadtime_fraction between 0 and 1")
-            ontime = u.Quantity(livetime).to("s") / (1 - deadtime_fraction)
+            livetime = u.Quantity(livetime)
+            if not livetime.unit.is_equivalent(u.s):
+                raise UnitsError(f"{where}: expected livetime as a time, found {livetime}")
+            ontime = livetime.to("s") / (1 - deadtime_fraction)
             if not (np.isfinite(ontime) and ontime > 0):
                 raise DataError(f"{where}: expected a positive livetime, found {livetime}")
             stop = start + ontime
@@ -305,6 +308,10 @@ class Observation:
         """Return the pointing on the sky at times, by default in the middle."""
         return self.pointing.get_icrs(self.tmid if time is None and self.gti is not None else time)
 
+    def get_pointing_altaz(self, time: Time | None = None) -> SkyCoord:
+        """Return the pointing in the altazimuth system at times, by default in the middle."""
+        return self.pointing.get_altaz(self.tmid if time is None else time, self.location)
+
     @property
     def pointing_radec(self) -> SkyCoord:
         """Pointing on the sky in the middle of the observation."""
@@ -362,6 +369,8 @@ class Observation:
         if self._deadtime_fraction is None:
             self._deadtime_fraction = self._deadtime_of_keywords()
         return self._deadtime_fraction
+
+    observation_dead_time_fraction = deadtime_fraction
 
     def _deadtime_of_keywords(self) -> float:
         meta = {} if self.events is None else self.events.meta
@@ -482,6 +491,10 @@ class Observations:
 
     def __len__(self) -> int:
         return len(self._observations)
+
+    def append(self, observation: Observation) -> None:
+        """Add an observation with another identifier."""
+        self._observations = Observations([*self._observations, observation])._observations
 
     def select_time(self, time_intervals: Any) -> Observations:
         """Return the observations with events and good time in an interval of time."""

@@ -213,6 +213,8 @@ class EventDataset(MapDataset):
         if background is not None:
             background = np.where(np.isfinite(background), background, 0.0)
             density = self._background_density(events)
+        if background is None or density is not None:
+            self._check_seen(events, density, exposure)
         arrays = {
             "energy": events.energy.to_value("TeV"),
             "lon": events.radec.ra.deg,
@@ -236,6 +238,24 @@ class EventDataset(MapDataset):
             event_sky=events.radec,
             event_background=density,
             _sources=kept_sources(self, parts),
+        )
+
+    def _check_seen(self, events: EventList, density: Array | None, exposure: Any) -> None:
+        """Raise `DataError` if there are events where the responses say that nothing can be seen."""
+        dark = np.arange(len(events)) if density is None else np.flatnonzero(~(density > 0))
+        if not len(dark):
+            return
+        total = WcsNDMap(exposure.geom.to_image(), data=exposure.data.max(axis=0))
+        seen = total.get_by_coord({"skycoord": events.radec[dark]}) > 0
+        if np.all(seen):
+            return
+        first = int(dark[np.argmin(seen)])
+        place = events.radec[first]
+        raise DataError(
+            f"Dataset {self.name!r}: {int(np.sum(~seen))} of {len(events)} events of the fit are outside of "
+            f"the responses, where there is neither exposure nor background; the first one at "
+            f"{events.energy[first]:.3g}, ra {place.ra.deg:.4f} deg, dec {place.dec.deg:.4f} deg. Leave them "
+            "out by mask_safe, as with SafeMaskMaker(['offset-max']), or by mask_fit"
         )
 
     @staticmethod

@@ -72,6 +72,12 @@ def event_dataset(
     available = {"exposure": observation.aeff, "psf": psf, "edisp": edisp, "background": observation.bkg}
     selection = [key for key, value in available.items() if value is not None]
     made = MapDatasetMaker(selection).run(empty, observation)
+    if not np.any(made.exposure.data > 0):
+        offset = geom.center_skydir.separation(observation.pointing_radec).deg
+        raise DataError(
+            f"EventDataset: observation {observation.obs_id} has no exposure anywhere in the geometry, whose "
+            f"centre is {offset:.3g} deg off the pointing"
+        )
     parts = made._parts()
     for key in ("psf", "edisp", "background"):
         if key not in selection:

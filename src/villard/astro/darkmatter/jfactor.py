@@ -39,6 +39,13 @@ def _length(value: Any, name: str) -> float:
     return float(value.to_value("cm"))
 
 
+def _radian(value: Any, name: str) -> Any:
+    value = u.Quantity(value)
+    if not value.unit.is_equivalent(u.rad):
+        raise UnitsError(f"J-factor: expected {name} as an angle, found {value}")
+    return value.to_value("rad")
+
+
 def _setting(profile: DMProfile, distance: Any, radius_max: Any) -> tuple[Any, float, float]:
     if not isinstance(profile, DMProfile):
         raise ModelError(f"J-factor: expected a profile, found {type(profile).__name__}")
@@ -86,7 +93,7 @@ def line_of_sight_integral(
     1.249e+24 GeV2 / (sr cm5)
     """
     density, length, end = _setting(profile, distance, radius_max)
-    angle = u.Quantity(separation).to_value("rad")
+    angle = _radian(separation, "separation")
     if not np.all((angle >= 0) & (angle <= np.pi)):
         raise ModelError(f"J-factor: expected separations from 0 to 180 deg, found {separation}")
     psi = np.maximum(angle, los.MIN_SEPARATION)
@@ -129,8 +136,8 @@ def cone_integral(
     2.648e+21 GeV2 / cm5
     """
     density, length, end = _setting(profile, distance, radius_max)
-    outer = float(u.Quantity(radius).to_value("rad"))
-    inner = None if inner_radius is None else float(u.Quantity(inner_radius).to_value("rad"))
+    outer = float(_radian(radius, "radius"))
+    inner = None if inner_radius is None else float(_radian(inner_radius, "inner_radius"))
     if not (los.MIN_SEPARATION if inner is None else inner) < outer <= np.pi:
         raise ModelError(f"J-factor: expected a radius up to 180 deg above the inner one, found {radius}")
     value = los.cumulative(density, outer, length, end, annihilation, inner or None)
@@ -174,6 +181,9 @@ class JFactory:
         center: SkyCoord | None = None,
         radius_max: Any = None,
     ) -> None:
+        if not hasattr(geom, "to_image") or geom.is_region:
+            raise ModelError(f"JFactory: expected a WcsGeom, found {type(geom).__name__}")
+        _setting(profile, distance, radius_max)
         self.geom = geom.to_image()
         self.profile, self.distance, self.annihilation = profile, u.Quantity(distance), bool(annihilation)
         self.center = geom.center_skydir if center is None else center

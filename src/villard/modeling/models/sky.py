@@ -80,6 +80,7 @@ class SkyModel(ComponentModel):
         super().__init__()
         self._check_parts({"spectral": SpectralModel, "spatial": SpatialModel, "temporal": TemporalModel})
         self._check_unit()
+        self._check_halo()
         if covariance_data is not None:
             self.covariance = covariance_data
 
@@ -97,6 +98,24 @@ class SkyModel(ComponentModel):
         if not unit.is_equivalent(expected):
             raise UnitsError(
                 f"SkyModel {self.name!r}: {what} must be in a unit like {expected}, found {unit_text(unit)}"
+            )
+
+    def _check_halo(self) -> None:
+        """A halo of dark matter has J- or D-factors itself; the spectrum must be of the same process."""
+        own = getattr(self.spatial_model, "reference_factor", None)
+        given = getattr(self.spectral_model, "jfactor", None)
+        if own is None or given is None:
+            return
+        if not given.unit.is_equivalent(own.unit):
+            raise ModelError(
+                f"SkyModel {self.name!r}: expected spectrum and halo both of annihilation or both of decay, "
+                f"found a spectrum with a factor in {unit_text(given.unit)} and a halo in "
+                f"{unit_text(own.unit)} sr-1"
+            )
+        if abs(float((given / own).to_value("")) - 1) > 1e-9:
+            raise ModelError(
+                f"SkyModel {self.name!r}: the halo brings its own J- or D-factor, so that of the spectrum "
+                f"({given:.3g}) must be left out"
             )
 
     @classmethod
