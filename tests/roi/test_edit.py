@@ -154,8 +154,14 @@ def test_energy_range_and_weights(roi):
     weights = roi.datasets[0].counts.copy(data=np.full(roi.datasets[0].data_shape, 0.25))
     roi.set_weights_map(weights)
     assert roi["A far"]["npred_wt"] == pytest.approx(0.25 * npred)
+    with pytest.raises(ParameterError, match="expected a map or its file, found 3"):
+        roi.set_weights_map(3)
     roi.set_weights_map(None)
     assert roi["A far"]["npred_wt"] == pytest.approx(npred)
+    with pytest.raises(ModelError, match="expected a name or a spectrum, found None"):
+        roi.set_source_spectrum("A far", None)
+    with pytest.raises(ModelError, match="add_source: expected a name, found 3"):
+        roi.add_source(3, {})
 
 
 def test_sources_outside_of_the_cubes(roi, caplog):

@@ -221,6 +221,13 @@ def test_a_refused_setting_changes_nothing(roi):
     amplitude.error = 1e-14
     with pytest.raises(ParameterError, match="'B near' has no error"):
         roi.constrain_norms(["A far", "B near"])
+    for call, arguments in {
+        roi.scale_parameter: ("index", "a"),
+        roi.set_parameter_error: ("index", "a"),
+        roi.set_parameter_bounds: ("index", None),
+    }.items():
+        with pytest.raises(ParameterError, match="expected"):
+            call("A far", *arguments)
     with pytest.raises(ParameterError, match="cov_scale above 0, found -1"):
         roi.constrain_norms("A far", cov_scale=-1)
     assert amplitude.prior is None

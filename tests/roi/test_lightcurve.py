@@ -274,6 +274,8 @@ def test_bad_input_is_named(roi, events):
         roi.lightcurve("isodiff", events=events)
     with pytest.raises(DataError, match="1 components"):
         roi.lightcurve("centre", events=[events, events])
+    with pytest.raises(ConfigError, match=r"bin 0: expected datasets, .* found 3"):
+        roi.lightcurve("centre", [3])
     with pytest.raises(ConfigError, match="unknown key 'count'"):
         roi.lightcurve("centre", [{"count": "a.fits"}])
     with pytest.raises(ConfigError, match="100"):

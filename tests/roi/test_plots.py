@@ -77,6 +77,10 @@ def test_bad_input(roi, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="cmap"):
         roi.make_plots("toy", cmpa="viridis")
+    with pytest.raises(ConfigError, match=r"matplotlib has no 'viridi'\. Did you mean 'viridis'"):
+        roi.make_plots("toy", cmap="viridi")
+    with pytest.raises(ConfigError, match=r"format: expected one of .*'png'.* found 'xyz'"):
+        roi.make_plots("toy", format="xyz")
     with pytest.raises(ModelError, match="'A'"):
         roi.make_plots("toy", label_source="AA")
 

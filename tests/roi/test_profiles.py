@@ -129,3 +129,19 @@ def test_norm_in_a_range_of_energies(roi):
 def test_curvature_of_a_factor(roi):
     with pytest.raises(ModelError, match="curvature: the spectrum of 'diffuse' is no flux"):
         roi.curvature("diffuse")
+
+
+def test_what_arent_numbers(roi):
+    name = roi.sources[0].name
+    with pytest.raises(ConfigError, match=r"xvals: expected numbers, found \['a'\]"):
+        roi.profile(name, "index", xvals=["a"])
+    with pytest.raises(ConfigError, match="bowtie: loge: expected numbers, found 'a'"):
+        roi.bowtie(name, loge="a")
+    with pytest.raises(ConfigError, match="sed: loge_bins: expected numbers, found 'a'"):
+        roi.sed(name, loge_bins="a")
+    with pytest.raises(ConfigError, match=r"set_energy_range: loge_bounds: expected numbers"):
+        roi.set_energy_range("a", 5)
+    with pytest.raises(ConfigError, match=r"loge_bounds=\[8\.0, \d"):
+        roi.profile_norm(name, logemin=8)
+    with pytest.raises(ConfigError, match=r"profile: no setting 'npoints'\. Did you mean 'npts'"):
+        roi.profile(name, "index", npoints=3)

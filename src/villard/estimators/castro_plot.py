@@ -40,7 +40,8 @@ def plot_castro(data: CastroData, ax: Axes | None, spectra: Any, sed_type: str) 
             ax.step(center, data.predict(spectrum) * reference, where="mid", label=name)
     shown = points.norm_scan * reference[:, np.newaxis]
     ax.set_ylim(max(np.nanmin(limits) / 100, np.min(shown[shown > 0])), 3 * np.nanmax(limits))
-    ax.legend()
+    # Above the axes: within, it would cover profiles and limits.
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
     return ax
 
 

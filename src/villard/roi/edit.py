@@ -57,6 +57,8 @@ class Editing:
         for key in kwargs:
             if key not in ("init_source", "save_source_maps", "use_pylike", "use_single_psf", "loglevel"):
                 raise ParameterError(f"add_source: unknown argument {key!r}")
+        if not isinstance(name, str) or not name.strip():
+            raise ModelError(f"add_source: expected a name, found {name!r}")
         if normalised(name) in (normalised(source.name) for source in self.sources):  # type: ignore[attr-defined]
             raise ModelError(f"add_source: there is a source {name!r}; delete it first")
         model, row = _as_model(self, name, src_dict)
@@ -126,8 +128,10 @@ class Editing:
         is_named = isinstance(spectrum_type, str)
         if is_named:
             spectrum = _new_spectrum(self, source, spectrum_type, dict(spectrum_pars or {}))
-        else:
+        elif hasattr(spectrum_type, "parameters"):
             spectrum = spectrum_type
+        else:
+            raise ModelError(f"set_source_spectrum: expected a name or a spectrum, found {spectrum_type!r}")
         norm_free = not norm_parameter(source.model).frozen
         shape_free = any(not p.frozen for p in shape_parameters(source.model))
         model = source.model.copy(name=source.name, spectral_model=spectrum)
@@ -247,10 +251,15 @@ class Editing:
         maps = list(wmap) if isinstance(wmap, list | tuple) else [wmap] * len(datasets)
         if len(maps) != len(datasets):
             raise ParameterError(f"set_weights_map: expected {len(datasets)} maps, found {len(maps)}")
+        read = []
         for dataset, item in zip(datasets, maps, strict=True):
             if item is not None:
                 item = Map.read(item) if isinstance(item, str | os.PathLike) else item
+                if not isinstance(item, Map):
+                    raise ParameterError(f"set_weights_map: expected a map or its file, found {item!r}")
                 item = weights_on_pixels(item, dataset.geom, f"Dataset {dataset.name!r}")
+            read.append(item)
+        for dataset, item in zip(datasets, read, strict=True):
             dataset.weights = item
         self.update_npred()  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from villard.exceptions import ConfigError
 from villard.utils.names import nearest
 
-__all__ = ["energy_range", "options"]
+__all__ = ["energy_range", "numbers_of", "options"]
 
 
 def options(roi: Any, section: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +94,20 @@ def _section(config: Any, name: str) -> dict[str, Any]:
     return dict(part.model_dump(exclude_unset=True))
 
 
+def numbers_of(values: Any, what: str) -> NDArray[np.float64]:
+    """Return numbers as an array, or raise `ConfigError`.
+
+    Examples
+    --------
+    >>> numbers_of([4, "5"], "sed: loge_bins").tolist()
+    [4.0, 5.0]
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{what}: expected numbers, found {values!r}") from None
+
+
 def _as_text(bounds: Any) -> str:
     """Return bounds as a list of numbers: those of numpy have a name of their own."""
     return str([None if bound is None else round(float(bound), 4) for bound in bounds])
@@ -115,7 +129,8 @@ def energy_range(roi: Any, loge_bounds: Any, where: str) -> list[NDArray[np.bool
         return None
     if len(loge_bounds) != 2:
         raise ConfigError(f"{where}: expected two numbers as loge_bounds, found {loge_bounds!r}")
-    low, high = (np.nan if bound is None else float(bound) for bound in loge_bounds)
+    ends = [np.nan if bound is None else bound for bound in loge_bounds]
+    low, high = numbers_of(ends, f"{where}: loge_bounds")
     chosen = []
     for dataset in roi.datasets:
         edges = np.log10(dataset.geom.axes["energy"].edges.to_value("MeV"))

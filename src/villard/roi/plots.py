@@ -82,7 +82,24 @@ class Plots:
             If one of the files exists; then none is written.
         """
         config = options(self, "plotting", _DEFAULTS, kwargs)
+        _check_looks(config)
         return _make_plots(self, prefix, mcube_map, config)
+
+
+def _check_looks(config: dict[str, Any]) -> None:
+    """Raise `ConfigError` if matplotlib doesn't know the format or the colours."""
+    from matplotlib import colormaps
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    from villard.utils.names import suggestion
+
+    for key in ("cmap", "cmap_resid"):
+        if config[key] not in colormaps:
+            hint = suggestion(str(config[key]), sorted(colormaps))
+            raise ConfigError(f"plotting: {key}: matplotlib has no {config[key]!r}. {hint}".rstrip())
+    known = FigureCanvasBase.get_supported_filetypes()
+    if config["format"] not in known:
+        raise ConfigError(f"plotting: format: expected one of {sorted(known)}, found {config['format']!r}")
 
 
 def _make_plots(roi: Any, prefix: str, model: Any, config: dict[str, Any]) -> list[Path]:

@@ -15,7 +15,7 @@ from villard.modeling.models.gtlike import find_parameter, norm_parameter, shape
 from villard.modeling.models.spectral.errors import linear_errors
 from villard.roi.derived import UPPER_LIMIT_95
 from villard.roi.fluxes import flux_results, held_parameters
-from villard.roi.options import options
+from villard.roi.options import numbers_of, options
 from villard.roi.profiling import Profiler
 
 __all__ = ["Profiles"]
@@ -72,6 +72,7 @@ class Profiles:
         source = self[name]  # type: ignore[index]
         norm = norm_parameter(source.model)
         count = int(options(self, "gtlike", {"llscan_npts": 20}, {})["llscan_npts"] if npts is None else npts)
+        xvals = _checked(count, xvals)
         with _range(self, logemin, logemax) as energies:
             with _bound(self, norm, reoptimize, fix_shape) as bound:
                 result = _scan(bound, norm, count, xvals)
@@ -126,6 +127,7 @@ class Profiles:
         """
         _no_more("profile", kwargs, _PROFILE)
         parameter = find_parameter(self[name].model, parName)  # type: ignore[index]
+        xvals = _checked(npts, xvals)
         with _bound(self, parameter, reoptimize, False) as bound:
             result = _scan(bound, parameter, npts, xvals)
             column, profiler = bound
@@ -166,7 +168,7 @@ class Profiles:
         if loge is None:
             low, high = self.energy_bounds.to_value("MeV")  # type: ignore[attr-defined]
             loge = np.linspace(np.log10(low), np.log10(high), 50)
-        energy = 10.0 ** np.atleast_1d(np.asarray(loge, dtype=float))
+        energy = 10.0 ** np.atleast_1d(numbers_of(loge, "bowtie: loge"))
         held = held_parameters(spectrum)
         value, error, _ = linear_errors(spectrum, "evaluate", (energy * _TO_MEV,), held) * _TO_MEV
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -278,13 +280,23 @@ def _bound(roi: Any, parameter: Any, reoptimize: bool, fix_shape: bool) -> Itera
     yield columns[0], Profiler(likelihood, solution.theta if solution.success else None)
 
 
+def _checked(npts: int, xvals: Any) -> Array | None:
+    """Return the values of a scan, before anything is computed."""
+    if xvals is None:
+        if npts < 2:
+            raise ConfigError(f"npts: expected at least 2, found {npts}")
+        return None
+    x = np.atleast_1d(numbers_of(xvals, "xvals"))
+    if x.ndim != 1 or not x.size or not np.all(np.isfinite(x)):
+        raise ConfigError(f"xvals: expected finite numbers in one dimension, found {xvals!r}")
+    return x
+
+
 def _scan(bound: tuple[int, Profiler], parameter: Any, npts: int, xvals: Any) -> dict[str, Array]:
     column, profiler = bound
     likelihood = profiler.likelihood
     factor = likelihood.to_values(np.ones(likelihood.n_free))[column]
     if xvals is None:
-        if npts < 2:
-            raise ConfigError(f"npts: expected at least 2, found {npts}")
         ends = []
         for side in (-1, 1):
             x, _ = profiler.limits([column], _SCAN_RISE, side)
@@ -293,9 +305,7 @@ def _scan(bound: tuple[int, Profiler], parameter: Any, npts: int, xvals: Any) ->
             ends.append(float(x[0]) if np.isfinite(x[0]) else float(np.clip(fallback, low, high)))
         x = np.linspace(ends[0], ends[1], npts)
     else:
-        x = np.atleast_1d(np.asarray(xvals, dtype=float)) / factor
-        if x.ndim != 1 or not x.size or not np.all(np.isfinite(x)):
-            raise ConfigError(f"xvals: expected finite numbers in one dimension, found {xvals!r}")
+        x = np.atleast_1d(xvals) / factor
     stat, _, _ = profiler.values(np.full(len(x), column), x)
     loglike = -0.5 * stat
     return {"xvals": x * factor, "loglike": loglike, "dloglike": loglike - loglike.max()}

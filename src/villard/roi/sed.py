@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from villard.estimators.castro import delta_stat
 from villard.exceptions import ConfigError, ModelError
 from villard.roi.nuisance import Nuisance, global_fit
-from villard.roi.options import options
+from villard.roi.options import numbers_of, options
 from villard.roi.sed_result import SED
 from villard.roi.state import kept_state
 from villard.roi.templates import Cube, frozen_copy, join_cubes, region_cubes
@@ -189,7 +189,7 @@ def energy_bins(roi: Any, loge_bins: Any, where: str) -> tuple[Array, list[list[
         edges = np.array(sorted(data[0]))
         edges = edges[[all(_is_edge(d, e, 1e-4) for d in data) for e in edges]]
     else:
-        edges = 10 ** np.asarray(loge_bins, dtype=float)
+        edges = 10 ** numbers_of(loge_bins, f"{where}: loge_bins")
         if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
             raise ConfigError(f"{where}: expected increasing loge_bins, found {loge_bins!r}")
         for e in edges:

@@ -95,7 +95,10 @@ class Setting:
         ParameterError
             If they are reversed, or the present value isn't within.
         """
-        named_parameter(self, name, par).set_bounds(list(bounds))
+        entry = named_parameter(self, name, par)
+        if not isinstance(bounds, Iterable):
+            raise ParameterError(f"{name}, {par!r}: expected [min, max], found {bounds!r}")
+        entry.set_bounds(list(bounds))
 
     def set_parameter_scale(self, name: str, par: str, scale: float) -> None:
         """Set the scale of a parameter, leaving its value as it is."""
@@ -104,11 +107,11 @@ class Setting:
     def set_parameter_error(self, name: str, par: str, error: float) -> None:
         """Set the error of a parameter."""
         entry = named_parameter(self, name, par)
-        entry.parameter.error = abs(entry.difference(entry.value, error))
+        entry.parameter.error = abs(entry.difference(entry.value, _number(error, entry)))
 
     def scale_parameter(self, name: str, par: str, scale: float) -> None:
         """Multiply a parameter, and its bounds, by a factor."""
-        if not (scale > 0 and math.isfinite(scale)):
+        if not (isinstance(scale, numbers.Real) and scale > 0 and math.isfinite(scale)):
             raise ParameterError(f"scale_parameter: expected a factor above 0, found {scale!r}")
         parameter = named_parameter(self, name, par).parameter
         bounds = parameter.min * scale, parameter.max * scale
@@ -116,7 +119,7 @@ class Setting:
         parameter.min = parameter.max = math.nan
         parameter.value = value
         parameter.min, parameter.max = bounds
-        self._changed(self[name])  # type: ignore[index]
+        self._changed(self[name])
 
     def set_norm(self, name: str, value: Any, update_source: bool = True) -> None:
         """Set the normalisation of a source, as a multiple of its scale or as a quantity."""

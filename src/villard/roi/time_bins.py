@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -301,7 +301,10 @@ def _bin_of(roi: Any, entry: Any, k: int) -> TimeBin:
         times = [own if own is not None else t for own, t in zip(times, found, strict=True)]
     else:
         entries = given.get("datasets")
-        datasets = [entries] if hasattr(entries, "measurement") else list(entries or [])
+        datasets = [entries] if hasattr(entries, "measurement") else entries or []
+        if not isinstance(datasets, Iterable) or not all(hasattr(d, "measurement") for d in datasets):
+            raise ConfigError(f"{where}: expected datasets, or a dictionary of files, found {entry!r}")
+        datasets = list(datasets)
     if len(datasets) != len(roi.datasets):
         names = ", ".join(roi.datasets.names)
         raise DataError(f"{where}: expected {len(roi.datasets)} components ({names}), found {len(datasets)}")
