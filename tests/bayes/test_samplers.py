@@ -292,6 +292,19 @@ def test_values_of_options(mixture: Mixture, sampler: str, option: str, value: A
         mixture.sample(sampler, random_state=1, **{option: value})
 
 
+@pytest.mark.skipif("ultranest" not in INSTALLED, reason="ultranest isn't installed")
+def test_likelihoods_of_zero_and_small_concentrations() -> None:
+    """UltraNest takes no minus infinity; where a share is zero, Dirichlet densities may be infinite."""
+    x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    mixture = Mixture({"a": x[0], "b": x[1]}, alpha=0.1)
+    assert mixture.log_likelihood([1.0]) == -np.inf
+    posterior = mixture.sample("ultranest", random_state=1, **OPTIONS["ultranest"])
+    # E[w (1 - w)] of a Beta distribution.
+    assert abs(posterior.log_evidence - np.log(0.05 / 1.2)) < 4 * posterior.log_evidence_error + 0.02
+    ones = Mixture({"a": np.ones(3), "b": np.zeros(3)}, alpha=0.1)
+    assert ones.log_likelihood([1.0]) == 0
+
+
 def test_whole_numbers_in_powers_of_ten(mixture: Mixture) -> None:
     assert len(mixture.sample("importance", random_state=1, n_samples=1e3, n_adapt=5e2)) == 1000
 

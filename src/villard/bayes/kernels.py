@@ -37,7 +37,8 @@ class PosteriorKernels:
 
     def _where_allowed(self, theta: Any, data: Any) -> Any:
         """ln L, minus infinity where the prior is zero: there models may be undefined."""
-        allowed = jnp.isfinite(self._space.log_prior(theta))
+        # Plus infinity is allowed: Dirichlet densities with concentrations below 1, where a share is 0.
+        allowed = self._space.log_prior(theta) > -jnp.inf
         value = self._likelihood(theta, data)
         return jnp.where(allowed, jnp.where(jnp.isnan(value), -jnp.inf, value), -jnp.inf)
 

@@ -25,8 +25,8 @@ __all__ = ["with_evidence"]
 
 Array = NDArray[np.float64]
 
-#: Errors of ln Z that need no improvement.
-_GOOD = 0.02
+#: Errors of ln Z that need no improvement, if so many per cent of the samples count.
+_GOOD, _EFFICIENT = 0.02, 30.0
 #: Calls for it, as a part of those that the sampler took, and their limits.
 _PART, _LEAST, _MOST = 0.2, 1000, 20_000
 #: Draws that the mixture is fitted to, at most.
@@ -50,7 +50,8 @@ def with_evidence(problem: Problem, draws: Draws, rng: np.random.Generator) -> D
     """
     own, own_error = draws.log_evidence, draws.log_evidence_error
     z = _equal_weights(problem, draws, rng)
-    if own_error <= _GOOD or len(z) < 4 * problem.n_dim:
+    is_good = own_error <= _GOOD and draws.diagnostics.get("efficiency", 100.0) >= _EFFICIENT
+    if is_good or len(z) < 4 * problem.n_dim:
         return draws
     n = int(np.clip(_PART * draws.n_calls, _LEAST, _MOST))
     log_weight = draw_weighted(problem, fit_mixture(z, rng), n, rng)[2]

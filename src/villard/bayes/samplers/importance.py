@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "n_adapt": 2000,
     "rounds": 30,
     "dof": 6.0,
-    "min_ess": 0.02,
+    "min_ess": 0.05,
     "batch": 4096,
 }
 

@@ -71,7 +71,7 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
         # Importance sampling with so many effective samples; exact for constant weights.
         float(1 / np.sqrt(size)),
         int(sampler.n_like),
-        {"efficiency": float(sampler.eta)},
+        {"efficiency": 100 * float(sampler.eta)},
     )
 
 

@@ -25,6 +25,9 @@ DEFAULTS: dict[str, Any] = {
     "max_ncalls": None,
 }
 
+#: Stands for ln L of minus infinity, which UltraNest can't take.
+_LOWEST = -1e100
+
 
 def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
     """Run UltraNest's reactive nested sampler; it keeps its points in a file of the checkpoint."""
@@ -39,7 +42,7 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
         logging.getLogger("ultranest").setLevel(logging.WARNING)
         sampler = ultranest.ReactiveNestedSampler(
             problem.names,
-            problem.log_likelihood,
+            lambda theta: np.maximum(problem.log_likelihood(theta), _LOWEST),
             problem.prior_transform,
             vectorized=True,
         )
