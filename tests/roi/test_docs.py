@@ -31,7 +31,9 @@ def test_methods_exist():
 
 def test_script_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(write_all(tmp_path)))
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(write_all(tmp_path) | {"fileio": {"outdir": "results"}})
+    )
     script = blocks("python")[0]
     exec(script.replace("4FGL J1745.6-2859", "source"), {})
-    assert (tmp_path / "fit1.fits").exists()
+    assert (tmp_path / "results" / "fit1.fits").exists()
