@@ -124,6 +124,24 @@ def test_near_the_centre_as_gammapy(profile, value):
     assert found.to_value("GeV2 cm-5 sr-1") == pytest.approx(value, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("profile", "published"),
+    # Cirelli et al. 2011, JCAP 03, 051, table in section 2: rho_s in GeV cm-3, for 0.3 at 8.33 kpc.
+    [
+        (NFWProfile(), 0.184),
+        (EinastoProfile(), 0.033),
+        (EinastoProfile(r_s="35.24 kpc", alpha=0.11), 0.021),
+        (IsothermalProfile(), 1.387),
+        (BurkertProfile(), 0.712),
+        (MooreProfile(), 0.105),
+    ],
+)
+def test_published_densities(profile, published):
+    # Half of the last digit of density and, for the isothermal sphere, of the scale radius (0.1 %).
+    found = profile.rho_s.quantity.to_value("GeV cm-3")
+    assert found == pytest.approx(published, abs=0.00051 if published < 1 else 0.0025)
+
+
 def test_local_density():
     """Each profile has the nominal density at the Sun, whatever it is, and they differ elsewhere."""
     values = []
