@@ -153,6 +153,19 @@ def test_corner_plot_of_small_numbers_and_short_log_axes() -> None:
     assert not any("times" in text for text in texts)
 
 
+@pytest.mark.parametrize(
+    ("values", "ends"), [([1.8, 1.9, 2.0, 2.1], (1.85, 2.15)), ([2.0, 2.5], (1.75, 2.75))]
+)
+def test_corner_plot_of_few_values(values: list[float], ends: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    parts = np.array([1e-7, 1e-5, 1.0, 0.2] if len(values) == 4 else [1.0, 1e-3])
+    # Each value is there, with next to no weight.
+    samples = np.column_stack([np.tile(values, 500), rng.normal(size=500 * len(values))])
+    posterior = Posterior(["grid", "x"], samples, np.tile(parts, 500))
+    figure = posterior.plot_corner()
+    assert np.array(figure.axes).reshape(2, 2)[0, 0].get_xlim() == pytest.approx(ends)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("arviz") is None, reason="arviz isn't installed")
 def test_inference_data() -> None:
     data = weighted_gamma(3000).to_inference_data()

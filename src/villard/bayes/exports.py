@@ -144,8 +144,12 @@ def _bins(
         low, high = _range(posterior, name, truths.get(name))
         values = np.unique(posterior[name])
         shown = values[(values >= low) & (values <= high)]
+        if 0 < len(shown) < 3:
+            # Few values are shown with their neighbours.
+            first, last = np.searchsorted(values, shown[[0, -1]])
+            shown = values[max(first - 1, 0) : last + 2]
         number = default
-        if 2 < len(shown) <= 40 and len(values) < 0.1 * len(posterior):
+        if 2 <= len(shown) <= 40 and len(values) < 0.1 * len(posterior):
             number = len(shown)
             is_log = shown[0] > 0 and np.std(np.diff(np.log(shown))) < np.std(np.diff(shown))
             if is_log:
