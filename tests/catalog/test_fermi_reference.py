@@ -60,6 +60,19 @@ def test_integrals_of_3fhl(gammapy_data):
         ratios.append([float(ratio.to_value("")) for ratio in (flux, eflux)])
     assert np.allclose(np.median(ratios, axis=0), 1, rtol=5e-4)
     assert np.allclose(np.percentile(ratios, [1, 99], axis=0), 1, rtol=5e-3)
+    # With Spectral_Index, the slope at the pivot energy, of power laws too, they don't.
+    table = read_catalog("3FHL").table
+    table = table[[str(kind).strip() == "PowerLaw" for kind in table["SpectrumType"]]]
+    columns = ("Pivot_Energy", "Flux_Density", "Spectral_Index", "Flux", "Energy_Flux")
+    pivot, density, index, flux, eflux = (np.array(table[name], dtype=float) for name in columns)
+    gev_to_erg = (1 * u.GeV).to_value("erg")
+    for power, column, unit, median, largest in ((1, flux, 1, 1.0185, 1.4), (2, eflux, gev_to_erg, 1.325, 5)):
+        integral = (
+            density * pivot**index * (10 ** (power - index) - 1000 ** (power - index)) / (index - power)
+        )
+        ratio = integral * unit / column
+        assert np.median(ratio) == pytest.approx(median, abs=1e-3)
+        assert np.max(ratio) > largest
 
 
 @pytest.mark.parametrize("key", [key for key in REFERENCE if key.startswith("roi.count.")])
