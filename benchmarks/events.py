@@ -42,7 +42,8 @@ def scale(numbers: list[int]) -> None:
     """Print times and memory by number of events, and a call by number of values of the grid."""
     print("\n| events | values | simulation s | folding and marginals s | marginals s | call ms | MiB |")
     print("|---|---|---|---|---|---|---|")
-    for n, values in [*((n, 121) for n in numbers), (numbers[0], 12)]:
+    middle = numbers[len(numbers) // 2]
+    for n, values in [*((n, 121) for n in numbers), (middle, 12), (middle, 484)]:
         r = run(sys.executable, "events.py", str(n), str(values), "none")
         times = (r["simulation"], r["responses and marginals"], r["marginals alone"])
         cells = [str(n), str(values), *(f"{t:.2f}" for t in times), f"{1e3 * r['call']:.3f}"]

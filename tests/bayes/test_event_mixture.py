@@ -5,6 +5,8 @@ with the response again, losses at the edges, events outside.
 """
 
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,18 @@ def test_chunks_run_in_other_processes(mixture: EventMixture, pixels: SkyPixels)
         for a, b in zip(here, there, strict=True):
             np.testing.assert_array_equal(a["table"], b["table"])
             np.testing.assert_array_equal(a["kernels"], b["kernels"])
+
+
+def test_chunks_in_a_pool_of_processes(
+    observation: Observation, components: dict[str, Any], events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("villard.bayes.event_mixture.CHUNK", 100)
+    few = events.select_row_subset(slice(0, 200))
+    here = EventMixture(few, observation, components)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        there = EventMixture(few, observation, components, executor=executor)
+    theta = np.array([0.5, 0.8, 2.1])
+    assert there.log_likelihood(theta) == here.log_likelihood(theta)
 
 
 def plan_of(model: Any, pixels: SkyPixels) -> Any:
