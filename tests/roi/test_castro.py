@@ -94,7 +94,7 @@ def test_limits_and_errors_are_those_of_counts(n, background):
 def test_bins_of_the_published_sed(sed):
     np.testing.assert_allclose(sed.ts, REFERENCE["bin_ts"], rtol=1e-6, atol=1e-6)
     reference = sed.points.reference("eflux").to_value("MeV cm-2 s-1")
-    np.testing.assert_allclose(sed.norm_ul(0.95) * reference, REFERENCE["bin_ul95"], rtol=2e-3)
+    np.testing.assert_allclose(sed.norm_ul(0.95) * reference, REFERENCE["bin_ul95"], rtol=1.1e-3)
     # The published 99 % limits of some bins are the ends of their tables, where ln L has fallen by less.
     falls = -0.5 * (sed.best_stat - sed.points.quantity("stat_scan").value[:, -1])
     inside = falls > delta_stat(0.99) / 2
@@ -103,9 +103,10 @@ def test_bins_of_the_published_sed(sed):
     )
     assert np.all(sed.norm_ul(0.99) * reference > np.array(REFERENCE["bin_ul99"]) * 0.998)
     errn, errp = sed.norm_errors()
-    np.testing.assert_allclose(errp, REFERENCE["errp"], rtol=0.07)
+    # Those of the file are of a smoothing spline.
+    np.testing.assert_allclose(errp, REFERENCE["errp"], rtol=0.031)
     known = np.array([x is not None for x in REFERENCE["errn"]])
-    np.testing.assert_allclose(errn[known], np.array(REFERENCE["errn"], dtype=float)[known], rtol=0.07)
+    np.testing.assert_allclose(errn[known], np.array(REFERENCE["errn"], dtype=float)[known], rtol=0.025)
     assert np.all(np.isnan(errn[~known]))
 
 
