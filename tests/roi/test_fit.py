@@ -187,3 +187,15 @@ def test_priors_count(fitted):
     np.testing.assert_allclose(with_prior["loglike"], roi.loglike, rtol=1e-12)
     amplitude.prior = None
     roi.fit(update=False)
+
+
+def test_where_a_fit_ends_doesnt_depend_on_its_start():
+    """Of parameters near 0, too, such as the tilt of diffuse emission, several digits are right."""
+    roi = fit_roi()
+    roi.free_source("bright")
+    first = roi.fit(update=False)
+    for factor in (0.3, 5.0):
+        roi.models["bright"].parameters["amplitude"].value *= factor
+        roi.models["bright"].parameters["index"].value += 0.3
+        again = roi.fit(update=False)
+        assert np.max(np.abs(again["values"] - first["values"]) / first["errors"]) < 3e-5

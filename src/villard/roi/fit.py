@@ -44,8 +44,9 @@ _DEFAULTS: dict[str, Any] = {
     "verbosity": 0,
     "options": None,
 }
-#: Distance to the minimum of -2 ln L that our own minimiser goes for, whatever is accepted.
-_TOL = 1e-8
+#: Distance to the minimum of -2 ln L that our own minimiser goes for, whatever is accepted: parameters end
+#: within 1e-5 of their errors, wherever they started.
+_TOL = 1e-10
 #: Loss in ln L beyond which a retry has found another, worse maximum.
 _WORSE = 1e-3
 #: Calls of the likelihood that MINUIT and others may need per parameter in one iteration.
