@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "is_watched"]
 
 #: Seconds after which a bar appears.
 DELAY = 1.0
@@ -100,6 +100,28 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def is_watched(show: bool | None = None) -> bool:
+    """Return whether progress should be shown by a package that has a display of its own.
+
+    Parameters
+    ----------
+    show : bool, optional
+        Force it; otherwise the rules of `ProgressBar` hold.
+
+    Examples
+    --------
+    >>> is_watched(True)
+    True
+    """
+    show = _from_environment() if show is None else show
+    if show is not None:
+        return show
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return bool(console.is_terminal or console.is_jupyter)
 
 
 def _from_environment() -> bool | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from villard.bayes.samplers.checkpoint import Checkpoint
 from villard.exceptions import FitSetupError
-from villard.utils.progress import ProgressBar
+from villard.utils.progress import ProgressBar, is_watched
 
 __all__ = ["Draws", "Run", "effective_size"]
 
@@ -79,6 +79,11 @@ class Run:
     def seed(self) -> int:
         """A seed for packages that take none but whole numbers."""
         return int(self.rng.integers(2**31 - 1))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether packages with a display of their own should show it."""
+        return is_watched(self.progress)
 
     def bar(self, total: int, description: str) -> ProgressBar:
         """Return a progress bar."""

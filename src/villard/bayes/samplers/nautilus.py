@@ -59,7 +59,7 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
             f_live=settings["f_live"],
             n_eff=settings["n_eff"],
             discard_exploration=settings["discard_exploration"],
-            verbose=bool(run.progress),
+            verbose=run.is_watched,
         )
     points, log_weight, log_likelihood = sampler.posterior()
     size = effective_size(log_weight)

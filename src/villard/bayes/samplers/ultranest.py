@@ -60,7 +60,7 @@ def run(problem: Problem, settings: dict[str, Any], run: Run) -> Draws:
         names = ("dlogz", "dKL", "min_ess", "frac_remain", "max_ncalls")
         result = sampler.run(
             min_num_live_points=settings["nlive"],
-            show_status=bool(run.progress),
+            show_status=run.is_watched,
             viz_callback=False,
             **{name: settings[name] for name in names},
         )
