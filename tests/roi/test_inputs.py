@@ -1,6 +1,7 @@
 """Files of the Fermi tools as datasets."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from villard.irf import PSFMap
 from villard.maps import Map
 from villard.modeling.models.gtlike import write_gtlike_xml
 from villard.roi import ROI
+from villard.roi.config import read_roi_config
+from villard.roi.config_models import _joined
 from villard.roi.inputs import exposure_from_psf, read_gtdrm
 
 
@@ -238,3 +241,27 @@ def test_an_xml_file_of_one_source_as_catalogue(files, tmp_path):
     write_gtlike_xml(far, tmp_path / "far.xml")
     again = ROI.from_config(changed(config, model__catalogs=[str(tmp_path / "far.xml")]))
     assert again.models.names == roi.models.names
+
+
+def test_a_region_that_ends_with_its_cube_is_told(files, caplog):
+    _, config = files
+    ROI.from_config(changed(config, binning__roiwidth=1.0))
+    assert "the cube ends" not in caplog.text
+    roi = ROI.from_config(changed(config, binning__roiwidth=[3.0, 1.0]))
+    assert "the region is 2 x 1 deg, less than binning.roiwidth, 3 x 1 deg: the cube ends" in caplog.text
+    assert roi.geom.data_shape[1:] == (10, 20)
+
+
+def test_sources_of_several_catalogues_are_merged(caplog):
+    def entry(name, **row):
+        return SimpleNamespace(name=name), row
+
+    config = read_roi_config({"model": {"assoc_xmatch_columns": ["3FGL_Name"]}})
+    found = [entry("3FGL J1"), entry("3FHL J2", **{"3FGL_Name": "3FGL J2"})]
+    more = [entry("4FGL J1", **{"3FGL_Name": "3FGL J1 "}), entry("3FGL J2"), entry("4FGL J3")]
+    joined = _joined(found, more, config, "4FGL")
+    assert [model.name for model, _ in joined] == ["3FGL J1", "3FHL J2", "4FGL J3"]
+    assert "4FGL: 2 sources are left out" in caplog.text
+    assert "4FGL J1 (3FGL J1), 3FGL J2 (3FGL J2)" in caplog.text
+    config = read_roi_config({"model": {"merge_sources": False}})
+    assert len(_joined(found, more, config, "4FGL")) == 5

@@ -136,13 +136,21 @@ def _joined(
     for _, row in found:
         known |= {normalised(value): value for value in _names_in(row, columns)}
     result = list(found)
+    left_out = []
     for model, row in more:
         names = [model.name, *_names_in(row, columns)]
         match = next((known[normalised(item)] for item in names if normalised(item) in known), None)
         if match is not None and config.model.merge_sources:
-            log.info("%s: %r is left out: it is %r of another catalogue", where, model.name, match)
+            left_out.append(f"{model.name} ({match})")
             continue
         result.append((model, row))
+    if left_out:
+        log.warning(
+            "%s: %d sources are left out, an earlier catalogue has them: %s. model.merge_sources: false keeps them",
+            where,
+            len(left_out),
+            ", ".join(left_out),
+        )
     return result
 
 

@@ -156,9 +156,16 @@ def read_counts(
     if binning.roiwidth is not None:
         center = counts.geom.center_skydir if skydir is None else skydir
         width = u.Quantity(binning.roiwidth, "deg")
-        if np.any(width > counts.geom.width.ravel() * (1 + 1e-6)):
-            log.info("%s: it is smaller than roiwidth, and is used as a whole", path)
         counts = counts.cutout(center, width=width)
+        found = counts.geom.width.to_value("deg").reshape(2, -1).max(axis=1)
+        pixel = counts.geom.pixel_scales.to_value("deg")
+        if np.any(found < binning.roiwidth - 1.5 * pixel):
+            log.warning(
+                "%s: the region is %.4g x %.4g deg, less than binning.roiwidth, %g x %g deg: the cube ends",
+                path,
+                *found,
+                *binning.roiwidth,
+            )
     return counts, None
 
 
