@@ -146,7 +146,7 @@ def _joined(
         result.append((model, row))
     if left_out:
         log.warning(
-            "%s: %d sources are left out, an earlier catalogue has them (merge_sources: false keeps them): %s",
+            "%s: %d sources are left out, an earlier catalogue has them (merge_sources: false keeps all): %s",
             where,
             len(left_out),
             ", ".join(left_out),
