@@ -205,6 +205,9 @@ def test_xml_files_of_components(tmp_path, monkeypatch, caplog):
     again.load_xml("both")
     assert again.loglike == pytest.approx(roi.loglike, rel=1e-12)
     assert again.models.names == roi.models.names
+    expected = [cube.data.sum() for cube in roi.generate_model().values()]
+    found = [cube.data.sum() for cube in ROI.from_config(config).generate_model("both").values()]
+    np.testing.assert_allclose(found, expected)
     norms = [again[f"isodiff_{name}"].spectral_model.model2.norm for name in "AB"]
     assert norms[0] is norms[1]
     # One file says nothing of what others have.

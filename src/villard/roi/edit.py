@@ -318,7 +318,7 @@ class Editing:
         Parameters
         ----------
         model_name : path, optional
-            Other models than those of the region: a file (XML of gtlike, or YAML).
+            Other models than those of the region: a file (YAML), or XML files of gtlike as for `load_xml`.
         name, exclude
             As for `model_counts_map`.
 
@@ -455,10 +455,10 @@ def _predict(dataset: Any, models: list[Any], background: bool) -> Any:
 
 def _predictions_of(roi: Any, path: Any) -> dict[str, Any]:
     from villard.modeling.models import Models
-    from villard.modeling.models.gtlike import read_gtlike_xml
+    from villard.roi.xml_files import read_xml
 
-    file = Path(path)
-    models = read_gtlike_xml(file) if file.suffix.lower() == ".xml" else Models.read(file)
+    is_yaml = Path(path).suffix.lower() in (".yaml", ".yml")
+    models = Models.read(path) if is_yaml else Models(read_xml(roi, path))
     before = roi.datasets.models
     try:
         roi.datasets.models = models
