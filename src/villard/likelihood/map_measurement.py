@@ -206,12 +206,12 @@ class MapMeasurement:
 
         with ThreadPoolExecutor(_THREADS) as pool:
             for model in models:
-                key = None if _is_template(model) else source_key(model)
+                # What depends on energy is predicted faster without its map.
+                key = None if _is_template(model) or _is_image(model) else source_key(model)
                 if key is None or key in self._sources:
                     continue
                 source = self.source(model)
-                # What depends on energy is predicted faster without its map.
-                if source is not None and source.map.kind != "image":
+                if source is not None:
                     running.append((key, source, pool.submit(source.evaluate, model)))
                     # The arrays of those that wait take memory.
                     keep(2 * _THREADS)
@@ -478,6 +478,12 @@ class CompressedMeasurement(Measurement):
 
 def _is_template(model: Any) -> bool:
     return bool(getattr(model, "is_background", False) or getattr(model, "is_npred_template", False))
+
+
+def _is_image(model: Any) -> bool:
+    """Whether a source's map is made from an image in pixels, not from a function of directions."""
+    spatial = model.spatial_model
+    return spatial is not None and not spatial.is_point and spatial.pure().evaluate is None
 
 
 def _is_background(model: Any) -> bool:
