@@ -94,7 +94,7 @@ class LightCurve(Columns):
             xlabel="Time [MJD]" if known else "Bin", ylabel=f"{quantity} [{unit.to_string('latex_inline')}]"
         )
         if not known:
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.locator_params(axis="x", integer=True)
         # Above what the axis is a multiple of.
         ax.set_title(
             f"{self.name}: TS of variability {self['ts_var']:.1f} ({self['ts_var_dof']} dof)", pad=18
