@@ -81,10 +81,11 @@ def main() -> None:
     )
     parser.add_argument("--width", type=float, nargs=2, default=[6.0, 4.0], help="size of the region (deg)")
     parser.add_argument("--toys", type=int, default=300, help="number of simulations")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the simulations")
     args = parser.parse_args()
     roi = region(args.width)
     start = time.perf_counter()
-    toys = simulate_toys(roi.datasets, n_toys=args.toys, random_state=1)
+    toys = simulate_toys(roi.datasets, n_toys=args.toys, random_state=args.seed)
     seconds = time.perf_counter() - start
     print(f"{args.toys} fits of {toys.n_free} norms: {seconds:.1f} s, {toys.success.sum()} converged")
     ts = toys.ts_truth(roi.models["null"].spectral_model.amplitude)

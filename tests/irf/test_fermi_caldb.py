@@ -63,6 +63,8 @@ def test_psf_over_all_inclinations(response, livetime):
     values, _ = expected("irf.psfmodel.eval0")
     found = np.exp(np.interp([0, 0.5, 1, 2], ANGLES_400.value, np.log(psf[:, 0])))
     np.testing.assert_allclose(found, values, rtol=1e-9)
+    exact = response.average_psf([0, 0.5, 1, 2] * u.deg, [100] * u.MeV, livetime, ALL)[:, 0, 0].value
+    np.testing.assert_allclose(exact, values, rtol=5e-5)
     values, _ = expected("irf.psfmodel.r68")
     np.testing.assert_allclose(table_containment(ANGLES_400, psf), values, rtol=1e-7)
 
