@@ -123,7 +123,7 @@ def check_galactic(
                 f"{text}. Set binning.roiwidth to a region that it covers, or model.cut_galdiff: true to "
                 "leave those pixels out of the fit"
             )
-        log.warning("%s; they are left out of the fit", text)
+        log.warning("%s; those pixels are left out of the fit", text)
         mask = np.broadcast_to(~missing, dataset.data_shape)
         old = True if dataset.mask_fit is None else dataset.mask_fit.data
         dataset.mask_fit = dataset.counts.copy(data=mask & old, unit="")
