@@ -39,10 +39,9 @@ def roi(gammapy_data):
     return ROI.from_config(configuration(binning={"roiwidth": 4.0}, selection={"emin": 5011.87}))
 
 
-def test_counts_exposure_and_sources_of_the_whole(gammapy_data):
-    config = configuration()
-    config["model"].pop("galdiff")
-    roi = ROI.from_config(config)
+def test_the_whole(gammapy_data):
+    """Counts, exposure and sources of the files; both components are described by 15 norms together."""
+    roi = ROI.from_config(configuration())
     assert [int(dataset.counts.data.sum()) for dataset in roi.datasets] == [26802, 26502]
     # Of each component that of its own file of gtpsf, between 3.98 and 5.01 GeV, the same everywhere.
     for i, dataset in enumerate(roi.datasets):
@@ -57,6 +56,12 @@ def test_counts_exposure_and_sources_of_the_whole(gammapy_data):
         assert lost[[0, -1]] == pytest.approx([[0.87362, 0.86748], [0.86585, 0.87395]][i], abs=1e-5)
         assert np.all(lost[2:-2] > 0.995)
     assert len(roi.get_sources(exclude_diffuse=True)) == 13
+    roi.free_sources(pars="norm")
+    result = roi.fit(update=False)
+    assert (result["fit_quality"], len(result["values"])) == (3, 15)
+    assert roi["galdiff"].model.parameters["norm"].value == pytest.approx(1, abs=0.02)
+    for npred, counts in _spectra(roi):
+        assert npred.sum() == pytest.approx(counts.sum(), rel=5e-3)
 
 
 def _spectra(roi):
