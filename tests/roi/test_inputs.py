@@ -193,6 +193,13 @@ def test_diffuse_files_that_dont_cover_the_region(files, tmp_path, caplog):
     }
     with pytest.raises(ConfigError, match="diffuse covers 225 of 400 pixels"):
         ROI.from_config(config | {"model": other})
+    # A cube of one source may end within the region.
+    cube = Map.read(tmp_path / "small.fits")
+    cube.data[:, [0, -1], :] = cube.data[..., [0, -1]] = 0
+    cube.write(tmp_path / "small.fits", overwrite=True)
+    assert ROI.from_config(config | {"model": other})["diffuse"]["npred"] > 0
+    toys.write_galactic(tmp_path / "small2.fits", npix=12)
+    small = changed(config, model__galdiff=str(tmp_path / "small2.fits"))
     roi = ROI.from_config(changed(small, model__cut_galdiff=True))
     assert "those pixels are left out of the fit" in caplog.text
     assert roi.datasets[0].mask_fit.data.sum() == 3 * 225

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _MUCH_LARGER = 4
 #: Fraction of the light of a point source at the lowest energy that makes the margin around the cube.
 _CONTAINMENT = 0.95
+#: Brightness of the border of a cube, relative to its brightest pixel, below which it ends there.
+_DARK = 0.01
 
 
 def make_models(
@@ -297,9 +299,16 @@ def _check_cubes(config: ROIConfig, datasets: Datasets, skydir: SkyCoord, models
     diffuse = {id(model): Source(model, skydir).is_diffuse for model in models}
     sources = [model for model in models if not diffuse[id(model)]]
     for model in models:
-        if diffuse[id(model)] and hasattr(getattr(model, "spatial_model", None), "map"):
+        if diffuse[id(model)] and hasattr(getattr(model, "spatial_model", None), "map") and _goes_on(model):
             seen = [dataset for dataset in datasets if model.contributes_to(dataset.name)]
             check_galactic(config, model, seen, sources)
+
+
+def _goes_on(model: Any) -> bool:
+    """Tell whether emission goes on beyond its map; a cube of one source is dark at its border."""
+    data = np.abs(np.asarray(model.spatial_model.map.data))
+    border = max(float(part.max(initial=0.0)) for part in (data[..., [0, -1], :], data[..., [0, -1]]))
+    return border > _DARK * float(data.max(initial=0.0))
 
 
 def _galactic(config: ROIConfig, datasets: Datasets) -> list[Any]:
