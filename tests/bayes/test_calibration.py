@@ -1,5 +1,6 @@
 """Ranks of true values are uniform, and uneven where the model of the posterior is wrong."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from villard.bayes import Mixture, Posterior, simulation_based_calibration
 from villard.bayes.calibration import rank_of
-from villard.exceptions import ParameterError
+from villard.exceptions import DataError, ParameterError
 
 OPTIONS: dict[str, Any] = {"n_samples": 1000, "n_adapt": 400, "check_prior": False}
 
@@ -38,6 +39,16 @@ def test_ranks_are_uniform() -> None:
 def test_a_wrong_model_is_noticed() -> None:
     result = simulation_based_calibration(lambda rng: simulate(rng, 3.0), 60, random_state=1, **OPTIONS)
     assert min(result.p_values.values()) < 1e-3
+
+
+def test_a_folder_of_another_study(tmp_path: Path) -> None:
+    first = simulation_based_calibration(simulate, 3, folder=tmp_path, **OPTIONS)
+    again = simulation_based_calibration(simulate, 3, folder=tmp_path, **OPTIONS)
+    np.testing.assert_array_equal(first.ranks, again.ranks)
+    with pytest.raises(DataError, match="holds a piece of other work"):
+        simulation_based_calibration(simulate, 3, folder=tmp_path, **OPTIONS | {"n_samples": 500})
+    with pytest.raises(DataError, match="holds a piece of other work"):
+        simulation_based_calibration(lambda rng: simulate(rng, 2.0), 3, folder=tmp_path, **OPTIONS)
 
 
 def test_ranks_among_equal_values_and_bad_number() -> None:

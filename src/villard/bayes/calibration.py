@@ -7,7 +7,8 @@ uniform (Talts et al. 2018, arXiv:1804.06788).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,19 @@ class _Trial:
         # Ranks don't need it.
         self.options.setdefault("refine_evidence", False)
 
-    def __call__(self, seed: int) -> tuple[list[str], list[float], list[float]]:
-        rng = np.random.default_rng(seed)
+    @property
+    def settings(self) -> str:
+        """Text that differs between studies, for the pieces in a folder: settings, and what simulates."""
+        function = self.simulate
+        code = getattr(function, "__code__", None)
+        name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        digest = (
+            "" if code is None else hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()
+        )
+        return repr((self.sampler, sorted(self.options.items()), name, digest))
+
+    def __call__(self, item: tuple[str, int]) -> tuple[list[str], list[float], list[float]]:
+        rng = np.random.default_rng(item[1])
         result = self.simulate(rng)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Mapping)):
             raise ParameterError(
@@ -151,7 +163,8 @@ def simulation_based_calibration(
     random_state : int
         Seed of the first data set; each has its own.
     executor, folder, show_progress :
-        As for `villard.parallel.map`: where data sets are computed, and where finished ones are kept.
+        As for `villard.parallel.map`: where data sets are computed, and where finished ones are kept. A
+        folder of other settings, or of another function, is an error.
     **options
         For the sampler.
 
@@ -178,9 +191,9 @@ def simulation_based_calibration(
     if n < 1:
         raise ParameterError(f"simulation_based_calibration: expected a positive number, found {n}")
     trial = _Trial(simulate, sampler, options)
-    seeds: Sequence[int] = [random_state + i for i in range(n)]
+    items = [(trial.settings, random_state + i) for i in range(n)]
     results = parallel.map(
-        trial, seeds, executor, folder=folder, description="Calibration", show_progress=show_progress
+        trial, items, executor, folder=folder, description="Calibration", show_progress=show_progress
     )
     names = results[0][0]
     return Calibration(names, np.array([r[1] for r in results]), np.array([r[2] for r in results]))
