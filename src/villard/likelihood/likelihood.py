@@ -59,6 +59,7 @@ class Likelihood(LikelihoodFunction):
         tol: float = DEFAULT_TOL,
         max_iter: int = 200,
         trace: bool = False,
+        exact: bool = False,
     ) -> Solution:
         """Minimise by damped Fisher scoring within the parameters' limits.
 
@@ -77,6 +78,9 @@ class Likelihood(LikelihoodFunction):
             Most evaluations.
         trace : bool
             Whether each evaluation is recorded.
+        exact : bool
+            Whether steps take the exact Hessian from the start, as they do for more than 40 parameters; never
+            for events, nor for point sources with a free position.
 
         Returns
         -------
@@ -86,7 +90,7 @@ class Likelihood(LikelihoodFunction):
         theta = self._start(theta)
         active = np.ones(self.n_free, dtype=bool) if active is None else np.asarray(active, dtype=bool)
         bounds = self.bounds
-        if self._is_large(active):
+        if self._takes_exact_steps(int(np.sum(active)) > _MANY or exact):
             start = Solution(theta, np.inf, theta, np.inf, SolverStatus.RUNNING, 0, _NO_TRACE)
             return self._finish(start, bounds, active, tol, max_iter, trace)
         first = min(max_iter, self._fisher_iterations)
@@ -118,10 +122,10 @@ class Likelihood(LikelihoodFunction):
         is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
         return _EVENT_ITERATIONS if is_events else _FISHER_ITERATIONS
 
-    def _is_large(self, active: Any) -> bool:
-        """Whether steps take the exact Hessian from the start: scoring would be held up by a few."""
+    def _takes_exact_steps(self, wanted: bool) -> bool:
+        """Whether steps take the exact Hessian from the start: of many, scoring would be held up by a few."""
         is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
-        return int(np.sum(active)) > _MANY and self._soft_data is None and not is_events
+        return wanted and self._soft_data is None and not is_events
 
     def _finish(
         self, solution: Solution, bounds: Any, active: Any, tol: float, left: int, trace: bool = True

@@ -297,7 +297,8 @@ def _backend_options(
 ) -> dict[str, Any]:
     most = settings["max_iter"]
     if backend == "newton":
-        return {"max_iter": most, "tol": min(2 * settings["tol"], _TOL), **own}
+        # The Hessian is compiled for the covariance in any case, and takes a third of the steps.
+        return {"max_iter": most, "tol": min(2 * settings["tol"], _TOL), "exact": True, **own}
     if backend == "minuit":
         # MINUIT stops at an estimated distance of 0.002 tol in -2 ln L.
         calls = {"ncall": most * (_CALLS + likelihood.n_free)} if most < _DEFAULTS["max_iter"] else {}

@@ -17,11 +17,15 @@ def optimize(objective: Objective, options: Mapping[str, Any]) -> Outcome:
         Statistic.
     options : dict
         ``tol``: largest estimated distance to the minimum in units of -2 ln L (1e-8);
-        ``max_iter``: most evaluations (200).
+        ``max_iter``: most evaluations (200); ``exact``: whether steps take the exact Hessian from the start,
+        as they do for more than 40 parameters (`False`).
     """
-    settings = take_options(options, {"tol": 1e-8, "max_iter": 200}, "newton")
+    settings = take_options(options, {"tol": 1e-8, "max_iter": 200, "exact": False}, "newton")
     solution = objective.likelihood.minimize(
-        tol=settings["tol"], max_iter=settings["max_iter"], trace=objective.store_trace
+        tol=settings["tol"],
+        max_iter=settings["max_iter"],
+        trace=objective.store_trace,
+        exact=bool(settings["exact"]),
     )
     objective.nfev += solution.nfev
     objective.rows.extend(solution.trace)
