@@ -57,7 +57,7 @@ def fit_exactly(
 
     def run(theta: Array, goal: float) -> ExactSteps:
         end = minimize_exactly(
-            likelihood._curved,
+            likelihood.derivatives,
             theta,
             bounds,
             active,

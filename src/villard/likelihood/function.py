@@ -177,11 +177,15 @@ class LikelihoodFunction:
 
     def hessian(self, theta: Any = None) -> Array:
         """Return the exact Hessian of -2 ln L in θ, shape (n_free, n_free)."""
-        return self._curved(self._start(theta), False)[2]
+        return self.derivatives(theta)[2]
 
-    def _curved(self, theta: Array, far: bool) -> tuple[float, Array, Array]:
-        """Return -2 ln L, gradient and Hessian; with the expected curvature of the data if ``far``."""
-        packed = np.asarray(self._kernels.curved(theta, self._device_data, far))
+    def derivatives(self, theta: Any = None, far: bool = False) -> tuple[float, Array, Array]:
+        """Return -2 ln L, its gradient, shape (n_free,), and its exact Hessian, shape (n_free, n_free).
+
+        Where the Hessian is needed too, this spares the compilation of `value_and_gradient`. If ``far``, the
+        Hessian takes the expected curvature of the data where that is larger, as `expected_fisher` does.
+        """
+        packed = np.asarray(self._kernels.curved(self._start(theta), self._device_data, far))
         n = self.n_free
         return float(packed[0]), packed[1 : 1 + n], packed[1 + n :].reshape(n, n)
 

@@ -41,7 +41,10 @@ _LEAST_GAIN = 0.05
 
 @dataclass
 class _Group:
-    """Sources of one spectral class: columns of θ, and the arguments of the size of their spectra."""
+    """Sources of one spectral class: columns of θ, and the arguments of the size of their spectra.
+
+    Index and arguments are filled up with the last source, so that few numbers of sources are compiled.
+    """
 
     function: Any
     norm: NDArray[np.intp]
@@ -81,7 +84,7 @@ class NormCoordinates:
         result = []
         for i, group in enumerate(self._groups):
             found = group.function(full[group.index], *group.arguments)
-            size, first, second = (np.asarray(array) for array in found)
+            size, first, second = (np.asarray(array)[: len(group.norm)] for array in found)
             zero = self._zero[i] if relative and self._zero is not None else 0.0
             scale = group.scale
             result.append((group, size - zero, first * scale, second * scale[:, :, None] * scale[:, None, :]))
@@ -227,10 +230,17 @@ def _groups(likelihood: Likelihood) -> list[_Group]:
         norm = columns[:, at].copy()
         # Of the norm itself the size doesn't depend.
         columns[:, at], scale[:, at] = n_free, 0.0
-        arguments = [np.array([entry[i] for entry in found]) for i in (3, 4, 5)]
-        arrays = tuple(np.stack([entry[6][k] for entry in found]) for k in range(len(found[0][6])))
+        filled = found + found[-1:] * (_filled(len(found)) - len(found))
+        arguments = [np.array([entry[i] for entry in filled]) for i in (3, 4, 5)]
+        arrays = tuple(np.stack([entry[6][k] for entry in filled]) for k in range(len(found[0][6])))
+        index = np.array([entry[2] for entry in filled])
         result.append(_Group(cache[kind], norm, index, columns, scale, (*arguments, arrays)))
     return result
+
+
+def _filled(n: int) -> int:
+    """Return the next power of two: derivatives of spectra are soon computed, but not soon compiled."""
+    return 1 << (n - 1).bit_length()
 
 
 def _entries(block: Any) -> list[tuple[Any, ...]]:

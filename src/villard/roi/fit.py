@@ -174,7 +174,7 @@ def fit_region(
     if likelihood.n_free == 0:
         return _nothing_free(likelihood, settings)
     likelihood.check_free()
-    start = -0.5 * likelihood.stat()
+    start = -0.5 * likelihood.derivatives()[0]
     names = [f"{source.name}.{parameter}" for source, parameter in owners]
     attempts = _try(likelihood, settings, names)
     best = max(attempts, key=lambda attempt: attempt.rank)

@@ -78,8 +78,7 @@ def assess(likelihood: Any, theta: Array, names: list[str], tol: float) -> Asses
         return Assessment(
             0, np.inf, "The fit ended at values that aren't finite.", empty, nothing, nothing, empty
         )
-    gradient = likelihood.value_and_gradient(theta)[1]
-    hessian = likelihood.hessian(theta)
+    _, gradient, hessian = likelihood.derivatives(theta)
     if not (np.all(np.isfinite(hessian)) and np.all(np.isfinite(gradient))):
         text = "The derivatives of the likelihood aren't finite where the fit ended."
         return Assessment(0, np.inf, text, empty, nothing, nothing, hessian)
