@@ -14,26 +14,23 @@ import tempfile
 import time
 from pathlib import Path
 
-CONFIG = """
+COMPONENT = """
 components:
   - name: P8R2_SOURCE_V6
     counts: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-counts-cube.fits.gz
     exposure: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-exposure-cube.fits.gz
     psf: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-psf-cube.fits.gz
+"""
+CONFIG = f"""{COMPONENT.rstrip()}
     isodiff: $GAMMAPY_DATA/fermi_3fhl/iso_P8R2_SOURCE_V6_v06.txt
-binning: {roiwidth: [12, 6]}
-selection: {glon: 0.0, glat: 0.0}
+binning: {{roiwidth: [12, 6]}}
+selection: {{glon: 0.0, glat: 0.0}}
 model:
   galdiff: $GAMMAPY_DATA/fermi-3fhl-gc/gll_iem_v06_gc.fits.gz
   catalogs: [$GAMMAPY_DATA/catalogs/fermi/gll_psch_v13.fit.gz]
   src_roiwidth: [12, 6]
 """
-MANY = """
-components:
-  - name: P8R2_SOURCE_V6
-    counts: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-counts-cube.fits.gz
-    exposure: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-exposure-cube.fits.gz
-    psf: $GAMMAPY_DATA/fermi-3fhl-gc/fermi-3fhl-gc-psf-cube.fits.gz
+MANY = f"""{COMPONENT.rstrip()}
     npred:
       - $GAMMAPY_DATA/fermi-extra/fermi-3fhl-gc-background-gal.fits.gz
       - $GAMMAPY_DATA/fermi-extra/fermi-3fhl-gc-background-iso.fits.gz

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from villard._jax import jnp
 from villard.bayes.grids import ParameterGrid
 from villard.exceptions import DataError
+from villard.utils.array import namespace
 
 __all__ = ["BackgroundTerm", "FixedLeaf", "GridLeaf", "Leaf", "SpectralLeaf", "SpectralTerm"]
 
@@ -221,6 +222,22 @@ class SpectralTerm(_Term):
     kernel: Array
     detected: Array
 
+    def scaled(self, factor: Array) -> Self:
+        """Return the term with densities multiplied."""
+        return replace(self, kernel=self.kernel * factor[:, None])
+
+    def largest(self) -> Array:
+        """Return the largest density that a unit of flux gives to each event."""
+        return np.asarray(self.kernel.max(axis=1))
+
+    def evaluate(self, own: Any, values: Any, arrays: Any, edges: Any, order: int) -> tuple[Any, Any]:
+        """Return the densities of the events, and the number of events."""
+        from villard.likelihood.predict import bin_flux
+
+        flux = bin_flux(self.pure, edges[:-1], edges[1:], values, arrays, order)
+        flux = namespace(flux, edges).broadcast_to(flux, edges[:-1].shape)
+        return own["kernel"] @ flux, own["detected"] @ flux
+
 
 @dataclass
 class BackgroundTerm(_Term):
@@ -244,6 +261,19 @@ class BackgroundTerm(_Term):
     energy: Array
     nodes: Array
     numbers: Array
+
+    def scaled(self, factor: Array) -> Self:
+        """Return the term with densities multiplied."""
+        return replace(self, rate=self.rate * factor)
+
+    def largest(self) -> Array:
+        """Return the density of each event for a factor of 1."""
+        return self.rate
+
+    def evaluate(self, own: Any, values: Any, arrays: Any, edges: Any, order: int) -> tuple[Any, Any]:
+        """Return the densities of the events, and the number of events."""
+        number = (own["numbers"] * self.pure.evaluate(own["nodes"], values, arrays)).sum()
+        return own["rate"] * self.pure.evaluate(own["energy"], values, arrays), number
 
 
 @dataclass
@@ -296,18 +326,13 @@ class SpectralLeaf(Leaf):
         """Return the densities at the present values."""
         density = np.asarray(self._evaluate({}, self.data, np))
         # Where the present spectrum has nothing, another one may.
-        kernels = sum(t.rate if isinstance(t, BackgroundTerm) else t.kernel.max(axis=1) for t in self.terms)
+        kernels = sum(t.largest() for t in self.terms)
         top = np.max(kernels) if np.any(kernels) else 1.0
         return np.where(density > 0, density, kernels / top * max(float(np.max(density)), 1e-300))
 
     def scaled(self, factor: Array) -> SpectralLeaf:
         """Return the leaf with densities multiplied."""
-        terms = [
-            replace(t, rate=t.rate * factor)
-            if isinstance(t, BackgroundTerm)
-            else replace(t, kernel=t.kernel * factor[:, None])
-            for t in self.terms
-        ]
+        terms = [t.scaled(factor) for t in self.terms]
         return SpectralLeaf(terms, self.edges, self.constant * factor, self.constant_detected, self.order)
 
     def values(self, parameters: dict[str, Any], data: Any) -> Any:
@@ -315,9 +340,7 @@ class SpectralLeaf(Leaf):
         return self._evaluate(parameters, data, jnp)
 
     def _evaluate(self, parameters: dict[str, Any], data: Any, xp: Any) -> Any:
-        from villard.likelihood.predict import bin_flux
-
-        low, high = xp.asarray(data["edges"])[:-1], xp.asarray(data["edges"])[1:]
+        edges = xp.asarray(data["edges"])
         total, detected = xp.asarray(data["constant"]), xp.asarray(data["constant_detected"])
         for term, own in zip(self.terms, data["terms"], strict=True):
             values = xp.asarray(own["values"])
@@ -325,14 +348,6 @@ class SpectralLeaf(Leaf):
                 if name in parameters:
                     values = values.at[position].set(parameters[name] * own["factors"][i])
             arrays = tuple(xp.asarray(a) for a in own["arrays"])
-            if isinstance(term, BackgroundTerm):
-                total = total + own["rate"] * term.pure.evaluate(own["energy"], values, arrays)
-                detected = detected + xp.sum(
-                    own["numbers"] * term.pure.evaluate(own["nodes"], values, arrays)
-                )
-                continue
-            flux = bin_flux(term.pure, low, high, values, arrays, self.order)
-            flux = xp.broadcast_to(flux, low.shape)
-            total = total + own["kernel"] @ flux
-            detected = detected + own["detected"] @ flux
+            density, number = term.evaluate(own, values, arrays, edges, self.order)
+            total, detected = total + density, detected + number
         return total / detected

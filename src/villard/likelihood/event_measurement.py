@@ -211,17 +211,7 @@ class CompressedEvents(CompressedMeasurement):
         from villard.likelihood.event_shapes import EventShapeFunction
 
         function, arrays, columns, edisp = self._event_map(source, model)
-        padded = np.full(len(edisp), n_columns)
-        padded[: len(columns)] = columns
-        group = {
-            "map": arrays,
-            "edisp": edisp,
-            "energy_min": source.energies[0],
-            "energy_max": source.energies[1],
-            "columns": padded,
-            "row": np.zeros(n_columns),
-        }
-        return EventShapeFunction(pure, source.energies[2], function), group
+        return EventShapeFunction.bound(source, pure, function, arrays, edisp, columns, n_columns)
 
     def _event_map(self, source: "BoundSource", model: Any) -> tuple[Any, dict[str, Any], Any, Array]:
         """Return the function, its arrays, the columns of the events that a source reaches, and their

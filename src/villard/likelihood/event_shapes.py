@@ -3,14 +3,22 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from villard._jax import jax, jnp
 from villard.likelihood.point_map import CHUNK, PointMap
 from villard.likelihood.shapes import ShapeFunction, _value_and_tangents
 from villard.likelihood.source_map import SourceMap
 
+if TYPE_CHECKING:
+    from villard.likelihood.source_setup import BoundSource
+
 __all__ = ["EventMap", "EventShapeFunction", "densities", "in_chunks"]
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,46 @@ class EventShapeFunction(ShapeFunction):
     """
 
     map: EventMap | PointMap  # type: ignore[assignment]
+
+    @classmethod
+    def bound(
+        cls,
+        source: "BoundSource",
+        pure: Any,
+        function: EventMap | PointMap,
+        arrays: dict[str, Any],
+        edisp: Array,
+        columns: NDArray[np.intp],
+        n_columns: int,
+    ) -> tuple[Self, dict[str, Any]]:
+        """Return the function of a source, and its arrays.
+
+        Parameters
+        ----------
+        source : `~villard.likelihood.source_setup.BoundSource`
+            Source.
+        pure : `~villard.modeling.models.spectral.pure.PureSpectrum`
+            Spectrum.
+        function, arrays
+            Totals and densities per flux, and what they need.
+        edisp : array
+            Energy dispersion in each column, shape (n, n_true), padded as ``arrays`` are.
+        columns : array
+            Columns that the source reaches, at most n.
+        n_columns : int
+            Number of all columns.
+        """
+        padded = np.full(len(edisp), n_columns)
+        padded[: len(columns)] = columns
+        group = {
+            "map": arrays,
+            "edisp": edisp,
+            "energy_min": source.energies[0],
+            "energy_max": source.energies[1],
+            "columns": padded,
+            "row": np.zeros(n_columns),
+        }
+        return cls(pure, source.energies[2], function), group
 
     def _columns(self, total: Any, density: Any, group: Any) -> Any:
         # What lies beyond the last column is padding.

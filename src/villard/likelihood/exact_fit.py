@@ -53,9 +53,11 @@ def fit_exactly(
         The end, with the rows of all evaluations.
     """
     steady = np.array([bool(p.is_norm) for p in likelihood.parameters])
+    coordinates = NormCoordinates(likelihood)
     rows: list[Array] = []
 
     def run(theta: Array, goal: float) -> ExactSteps:
+        coordinates.start_at(theta)
         end = minimize_exactly(
             likelihood.derivatives,
             theta,
@@ -71,10 +73,7 @@ def fit_exactly(
         return end
 
     best: ExactSteps | None = None
-    for _ in range(_NEW_SHAPES):
-        coordinates = NormCoordinates(likelihood, theta)
-        if not coordinates:
-            break
+    for _ in range(_NEW_SHAPES if coordinates else 0):
         end = run(theta, max(tol, _LOOSE_TOL))
         if best is not None and not end.value < best.value:
             break
@@ -88,5 +87,4 @@ def fit_exactly(
         theta = other
     if best is not None:
         theta = best.theta
-    coordinates = NormCoordinates(likelihood, theta)
     return replace(run(theta, tol), rows=rows)

@@ -118,14 +118,16 @@ class Likelihood(LikelihoodFunction):
         return self._finish(solution, bounds, active, tol, left, False)
 
     @property
+    def _has_events(self) -> bool:
+        return any(m.statistic == "unbinned" for m in self.binding.measurements)
+
+    @property
     def _fisher_iterations(self) -> int:
-        is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
-        return _EVENT_ITERATIONS if is_events else _FISHER_ITERATIONS
+        return _EVENT_ITERATIONS if self._has_events else _FISHER_ITERATIONS
 
     def _takes_exact_steps(self, wanted: bool) -> bool:
         """Whether steps take the exact Hessian from the start: of many, scoring would be held up by a few."""
-        is_events = any(m.statistic == "unbinned" for m in self.binding.measurements)
-        return wanted and self._soft_data is None and not is_events
+        return wanted and self._soft_data is None and not self._has_events
 
     def _finish(
         self, solution: Solution, bounds: Any, active: Any, tol: float, left: int, trace: bool = True

@@ -422,19 +422,10 @@ class CompressedMeasurement(Measurement):
         vectors, areas = pixel_nodes(source.cutout, index[kept], source.map.nodes)
         areas *= self.weigh(np.ones(len(self.bins)))[kept, np.newaxis]
         arrays = point_arrays(source, vectors, areas, selected, source.edisp)
-        n = len(arrays["areas"])
-        edisp = np.zeros((n, len(source.edisp)))
+        edisp = np.zeros((len(arrays["areas"]), len(source.edisp)))
         edisp[: len(kept)] = source.edisp[:, energy[kept]].T
-        columns = np.append(kept + 1, np.full(n - len(kept), n_columns))
-        group = {
-            "map": arrays,
-            "edisp": edisp,
-            "energy_min": source.energies[0],
-            "energy_max": source.energies[1],
-            "columns": columns,
-            "row": np.zeros(n_columns),
-        }
-        return EventShapeFunction(pure, source.energies[2], PointMap(nodes, rest=True)), group
+        function = PointMap(nodes, rest=True)
+        return EventShapeFunction.bound(source, pure, function, arrays, edisp, kept + 1, n_columns)
 
     def locate(self, cutout: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return for each kept bin its pixel in a cutout (-1 if outside) and its energy."""

@@ -63,16 +63,17 @@ class NormCoordinates:
     ----------
     likelihood : `~villard.likelihood.Likelihood`
         Bound likelihood.
-    theta : array
-        Parameters for which the coordinates are the parameters, shape (n_free,).
     """
 
-    def __init__(self, likelihood: Likelihood, theta: Array) -> None:
+    def __init__(self, likelihood: Likelihood) -> None:
         self._full, self._free = likelihood.data["full"], likelihood.data["free_index"]
         self._scale = likelihood.scale
         self._groups = _groups(likelihood)
         self._zero: list[Array] | None = None
-        self._zero = [size for _, size, _, _ in self._sizes(theta)]
+
+    def start_at(self, theta: Array) -> None:
+        """Let the coordinates be the parameters at given ones, shape (n_free,)."""
+        self._zero = [size for _, size, _, _ in self._sizes(theta, relative=False)]
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -223,17 +224,15 @@ def _groups(likelihood: Likelihood) -> list[_Group]:
         pure, order = found[0][:2]
         if kind not in cache:
             cache[kind] = _with_derivatives(pure, order)
-        index = np.array([entry[2] for entry in found])
-        at = pure.norm_index
-        columns = column[index].copy()
-        scale = likelihood.data["full_scale"][index].copy()
+        filled = found + found[-1:] * (_filled(len(found)) - len(found))
+        index, at = np.array([entry[2] for entry in filled]), pure.norm_index
+        columns = column[index[: len(found)]]
+        scale = likelihood.data["full_scale"][index[: len(found)]]
         norm = columns[:, at].copy()
         # Of the norm itself the size doesn't depend.
         columns[:, at], scale[:, at] = n_free, 0.0
-        filled = found + found[-1:] * (_filled(len(found)) - len(found))
         arguments = [np.array([entry[i] for entry in filled]) for i in (3, 4, 5)]
         arrays = tuple(np.stack([entry[6][k] for entry in filled]) for k in range(len(found[0][6])))
-        index = np.array([entry[2] for entry in filled])
         result.append(_Group(cache[kind], norm, index, columns, scale, (*arguments, arrays)))
     return result
 

@@ -34,10 +34,14 @@ __all__ = [
 _SUFFIXES = (".fits", ".fits.gz", ".yaml", ".yml", ".npy")
 
 
+def _fileio(roi: Any, key: str, default: Any) -> Any:
+    """Return a setting of the section "fileio", the default where a region has no configuration."""
+    return getattr(getattr(getattr(roi, "config", None), "fileio", None), key, default)
+
+
 def default_overwrite(roi: Any) -> bool:
     """Return whether files are replaced unless a call says otherwise."""
-    fileio = getattr(getattr(roi, "config", None), "fileio", None)
-    return bool(getattr(fileio, "overwrite", False))
+    return bool(_fileio(roi, "overwrite", False))
 
 
 def without_suffix(path: Path) -> Path:
@@ -51,7 +55,7 @@ def without_suffix(path: Path) -> Path:
 def region_stem(roi: Any, outfile: str | os.PathLike[str]) -> Path:
     """Return the path of a region's files without suffix."""
     path = without_suffix(make_path(outfile))
-    folder = getattr(getattr(getattr(roi, "config", None), "fileio", None), "outdir", None)
+    folder = _fileio(roi, "outdir", None)
     return path if folder is None or path.is_absolute() else make_path(folder) / path
 
 
@@ -85,8 +89,7 @@ def product_path(roi: Any, *parts: str, suffix: str = ".fits", overwrite: bool =
     overwrite : bool
         Whether an existing file may be replaced.
     """
-    fileio = getattr(getattr(roi, "config", None), "fileio", None)
-    folder = getattr(fileio, "outdir", None) or ""
+    folder = _fileio(roi, "outdir", None) or ""
     name = "_".join(part.replace(" ", "_").replace("/", "_").lower() for part in parts[1:] if part)
     name = "_".join(part for part in (parts[0], name) if part)
     return check_overwrite(os.path.join(os.fspath(folder), name + suffix), overwrite)
